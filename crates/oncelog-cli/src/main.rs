@@ -1,0 +1,2 @@
+//! The `oncelog` command.
+fn main() {}

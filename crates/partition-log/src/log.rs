@@ -1,0 +1,368 @@
+//! [`PartitionLog`]: the one writer of a partition. Decide, write, apply.
+
+use std::io;
+use std::sync::Arc;
+
+use record_batch::{Batch, BatchHeader, Stamp, stamped_header};
+use segment_storage::{Corruption, Place, Recovered, Segment, SegmentedLog};
+
+use crate::config::{Now, PartitionConfig};
+use crate::error::{AppendError, OpenError};
+use crate::producer::Admission;
+use crate::producers::ProducerTable;
+use crate::reader::PartitionReader;
+use crate::recovery::{self, Rebuilt};
+use crate::snapshot;
+
+/// Where a batch is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: u64,
+    /// Offset of its last record.
+    pub last_offset: u64,
+    /// It was there before: a repeat, answered with the first answer (D2).
+    pub duplicate: bool,
+    /// The log's own time of this append, ms since 1970, where the log keeps that; `None` for a
+    /// duplicate, whose time is in the log.
+    pub log_append_time: Option<i64>,
+}
+
+/// What the opener knows and the partition cannot.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenContext {
+    /// The data directory's new generation, stamped into each batch as leader epoch.
+    pub generation: i32,
+    /// The time.
+    pub now: Now,
+    /// Every producer id handed out so far is below it.
+    pub producer_id_bound: i64,
+}
+
+/// What an open found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The files.
+    pub files: Recovered,
+    /// The producers.
+    pub producers: Rebuilt,
+    /// Data was deleted and no snapshot that covers it is whole: producers may be forgotten that
+    /// should not be. Unknown ones are refused until that is acknowledged (I18).
+    pub history_lost: bool,
+}
+
+/// One partition, for its writer. See [`PartitionReader`] for everybody else.
+pub struct PartitionLog {
+    segments: SegmentedLog,
+    producers: ProducerTable,
+    config: Arc<PartitionConfig>,
+    corruption: Option<Corruption>,
+    /// Everything below it is reflected in `producers` (Kafka's `mapEndOffset`).
+    map_end_offset: u64,
+}
+
+impl PartitionLog {
+    /// Opens the log in `place`: recovers the files, then the producers.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Damage below the stable mark is none: the log opens for reading, and
+    /// [`PartitionLog::corruption`] says what is wrong (I24).
+    pub fn open(
+        place: Place,
+        config: PartitionConfig,
+        context: OpenContext,
+    ) -> Result<(PartitionLog, Opened), OpenError> {
+        let (segments, files) =
+            SegmentedLog::open(place.clone(), config.log(), context.generation)?;
+        let view = segments.view().clone();
+        let end = segments.next_offset();
+        let now_ms = context.now.elapsed_ms;
+        let rebuilt = recovery::rebuild(&place, &view, &config, end, now_ms);
+        let mut corruption = files.corruption.clone();
+        let (mut producers, rebuilt) = match rebuilt {
+            Ok(rebuilt) => rebuilt,
+            Err(segment_storage::ReadError::Corrupt { file, position, reason }) => {
+                let reason = reason.to_string();
+                let offset = view.start();
+                corruption.get_or_insert(Corruption { file, position, offset, reason });
+                (ProducerTable::new(config.producers), Rebuilt::default())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let io = |source| segment_storage::OpenError::Io { file: place.display(""), source };
+        let mut start = segments.marks().start().map_err(segment_storage::OpenError::from)?;
+        let deleted = view.start() > start.history_from;
+        let history_lost = deleted && rebuilt.snapshot.is_none();
+        let before = start;
+        if history_lost {
+            start.forgotten_below = start.forgotten_below.max(context.producer_id_bound - 1);
+        }
+        if files.lost.is_some() {
+            start.strict_below = start.strict_below.max(context.producer_id_bound);
+        }
+        if start != before && corruption.is_none() {
+            segments.marks().write_start(&start).map_err(io)?;
+            segments.marks().sync().map_err(io)?;
+        }
+        producers.raise_forgotten_below(start.forgotten_below);
+        producers.set_strict_below(start.strict_below);
+        if corruption.is_none() {
+            for &offset in &rebuilt.damaged {
+                snapshot::remove(&place, offset).map_err(io)?;
+            }
+            let offsets = snapshot::list(&place).map_err(io)?;
+            for offset in snapshot::superfluous(&offsets, view.start(), end) {
+                snapshot::remove(&place, offset).map_err(io)?;
+            }
+        }
+        let log = PartitionLog {
+            segments,
+            producers,
+            config: Arc::new(config),
+            corruption,
+            map_end_offset: end,
+        };
+        Ok((log, Opened { files, producers: rebuilt, history_lost }))
+    }
+
+    /// Appends a batch from a producer, unless it is there already: answers a repeat with the
+    /// first answer.
+    ///
+    /// # Errors
+    /// [`AppendError`]. The log and what is known of its producers are then as before.
+    pub fn append(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
+        if let Some(corruption) = &self.corruption {
+            return Err(corruption.clone().into());
+        }
+        self.segments.latch().check()?;
+        self.check(batch)?;
+        if !self.config.idempotence {
+            return self.write(batch, now);
+        }
+        let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
+        match self.producers.admit(batch.header(), fingerprint)? {
+            Admission::Unchecked => self.write(batch, now),
+            Admission::Duplicate(original) => Ok(Appended {
+                base_offset: original.base_offset,
+                last_offset: original.base_offset + u64::from(original.count) - 1,
+                duplicate: true,
+                log_append_time: None,
+            }),
+            Admission::Fresh(fresh) => {
+                let appended = self.write(batch, now)?;
+                let offset = appended.base_offset;
+                self.producers.apply(fresh, batch.header(), fingerprint, offset, now.elapsed_ms);
+                Ok(appended)
+            }
+        }
+    }
+
+    // Steps 3, 4 and 6 of the order in which Kafka's broker validates; 5 is `Batch::parse`.
+    fn check(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
+        let (bytes, limit) = (batch.bytes().len(), self.config.batch_bytes_max);
+        if bytes > limit {
+            return Err(AppendError::TooLarge { bytes, limit });
+        }
+        Ok(batch.check_from_producer()?)
+    }
+
+    fn write(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
+        let base_offset = self.segments.next_offset();
+        let log_append_time = self.config.log_append_time.then_some(now.wall_ms);
+        let stamp = Stamp {
+            base_offset: i64::try_from(base_offset).unwrap_or(i64::MAX),
+            leader_epoch: self.segments.generation(),
+            log_append_time,
+        };
+        let header_bytes = stamped_header(batch, stamp);
+        let header = BatchHeader {
+            base_offset: stamp.base_offset,
+            max_timestamp: log_append_time.unwrap_or(batch.header().max_timestamp),
+            ..*batch.header()
+        };
+        self.segments.append(&header, &header_bytes, batch.payload())?;
+        let next_offset = self.segments.next_offset();
+        assert_eq!(self.map_end_offset, base_offset, "I20: the table reflects the whole log");
+        self.map_end_offset = next_offset;
+        Ok(Appended { base_offset, last_offset: next_offset - 1, duplicate: false, log_append_time })
+    }
+
+    /// Appends a batch that another log, or a coordinator, has accepted already: as it is given,
+    /// offsets included (Kafka's REPLICATION origin). Nothing is refused for its size or sequence.
+    ///
+    /// # Errors
+    /// [`AppendError::NotAtEnd`], or what the files say.
+    pub fn append_replicated(&mut self, batch: &Batch<'_>, now: Now) -> Result<(), AppendError> {
+        if let Some(corruption) = &self.corruption {
+            return Err(corruption.clone().into());
+        }
+        let (expected, found) = (self.segments.next_offset(), batch.header().base_offset);
+        if u64::try_from(found) != Ok(expected) {
+            return Err(AppendError::NotAtEnd { expected, found });
+        }
+        let generation = self.segments.generation();
+        let stamp = Stamp { base_offset: found, leader_epoch: generation, log_append_time: None };
+        let header_bytes = stamped_header(batch, stamp);
+        self.segments.append(batch.header(), &header_bytes, batch.payload())?;
+        let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
+        let control = recovery::marker_of(batch);
+        let now_ms = now.elapsed_ms;
+        self.producers.replay(batch.header(), fingerprint, control, expected, now_ms);
+        self.map_end_offset = self.segments.next_offset();
+        Ok(())
+    }
+
+    /// The files, for those who sync, prepare and seal them.
+    pub fn segments(&self) -> &SegmentedLog {
+        &self.segments
+    }
+
+    /// The files, for those who sync, prepare and seal them.
+    pub fn segments_mut(&mut self) -> &mut SegmentedLog {
+        &mut self.segments
+    }
+
+    /// Log end offset: what the next record gets.
+    pub fn next_offset(&self) -> u64 {
+        self.segments.next_offset()
+    }
+
+    /// Everything below it is reflected in the producer table; equals the log end offset.
+    pub fn map_end_offset(&self) -> u64 {
+        self.map_end_offset
+    }
+
+    /// What is known of the producers.
+    pub fn producers(&self) -> &ProducerTable {
+        &self.producers
+    }
+
+    /// How the partition behaves.
+    pub fn config(&self) -> &Arc<PartitionConfig> {
+        &self.config
+    }
+
+    /// Damage below the stable mark, if the open or the replay found any.
+    pub fn corruption(&self) -> Option<&Corruption> {
+        self.corruption.as_ref()
+    }
+
+    /// A reader's handle.
+    pub fn reader(&self) -> PartitionReader {
+        PartitionReader::new(self.segments.view().clone())
+    }
+
+    /// Forgets producers that have not appended for the configured time; returns how many.
+    pub fn expire_producers(&mut self, now: Now) -> usize {
+        self.producers.expire(now.elapsed_ms, self.config.producer_expiry_ms)
+    }
+
+    /// Drops a producer whose session was closed with nothing in doubt; see I18.
+    pub fn retire_producer(&mut self, producer_id: i64) {
+        self.producers.retire(producer_id);
+    }
+
+    /// What a snapshot of the sealed part needs, to be written without the log's lock.
+    pub fn snapshotter(&self) -> Snapshotter {
+        Snapshotter {
+            place: self.segments.place().clone(),
+            reader: self.reader(),
+            config: self.config.clone(),
+            forgotten_below: self.producers.forgotten_below(),
+        }
+    }
+
+    /// Writes the snapshot of a log that is closing: everything in it must be durable.
+    ///
+    /// # Errors
+    /// What the disk says; the next open replays the log instead.
+    pub fn snapshot(&self) -> io::Result<()> {
+        let place = self.segments.place();
+        let end = self.segments.next_offset();
+        assert_eq!(end.min(self.segments.synced_offset()), end, "R15: a snapshot follows the data");
+        if snapshot::list(place)?.last() == Some(&end) {
+            return Ok(());
+        }
+        snapshot::write(place, end, &self.producers)?;
+        prune(place, self.segments.view().start(), end)
+    }
+
+    /// Moves the log's start up to `start` and deletes what lies wholly below. Producers stay
+    /// known, in memory and over a restart: a snapshot that covers what goes is written first
+    /// (I18).
+    ///
+    /// # Errors
+    /// What the disk says.
+    ///
+    /// # Panics
+    /// When `start` lies above the high watermark (the caller answers 1 OFFSET_OUT_OF_RANGE).
+    pub fn delete_before(&mut self, start: u64, now: Now) -> io::Result<()> {
+        let mut mark = self.segments.marks().start().map_err(io::Error::other)?;
+        if start <= mark.offset {
+            return Ok(());
+        }
+        mark.offset = start;
+        let covered = snapshot::list(self.segments.place())?.last().is_some_and(|&s| s >= start);
+        if !covered {
+            self.snapshotter().write_at(start, now).map_err(io::Error::other)?;
+        }
+        self.segments.drop_front(mark)?;
+        prune(self.segments.place(), start, self.segments.next_offset())
+    }
+}
+
+fn prune(place: &Place, start: u64, end: u64) -> io::Result<()> {
+    for offset in snapshot::superfluous(&snapshot::list(place)?, start, end) {
+        snapshot::remove(place, offset)?;
+    }
+    Ok(())
+}
+
+/// Writes snapshots of what is sealed, beside a running log: the previous snapshot and a replay of
+/// what was sealed since, so equal to what a later open would compute (I20).
+pub struct Snapshotter {
+    place: Place,
+    reader: PartitionReader,
+    config: Arc<PartitionConfig>,
+    forgotten_below: i64,
+}
+
+impl Snapshotter {
+    /// Writes the snapshot at the end of `segment`, which must be sealed, if it is due: when the
+    /// log has grown by four times the last snapshot's size since that was written. Returns
+    /// whether it was.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the snapshot not be written; the older one stays.
+    pub fn after_seal(&self, segment: &Segment, now: Now) -> Result<bool, OpenError> {
+        let Some(footer) = segment.footer() else { return Ok(false) };
+        let io = |source| segment_storage::OpenError::Io { file: self.place.display(""), source };
+        let newest = snapshot::list(&self.place).map_err(io)?.last().copied();
+        let mut grown = 0;
+        let mut last_bytes = 0;
+        if let Some(offset) = newest {
+            let path = self.place.path(&segment_storage::names::snapshot(offset));
+            last_bytes = self.place.disk.open(&path).map_err(io)?.len();
+            for sealed in self.reader.view().segments().iter().filter_map(|s| s.footer().copied()) {
+                if sealed.base_offset >= offset {
+                    grown += sealed.bytes;
+                }
+            }
+        }
+        if newest.is_some() && grown < last_bytes.saturating_mul(4) {
+            return Ok(false);
+        }
+        self.write_at(footer.next_offset, now)?;
+        Ok(true)
+    }
+
+    fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
+        let io = |source| segment_storage::OpenError::Io { file: self.place.display(""), source };
+        let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
+        let (mut table, _) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
+        table.raise_forgotten_below(self.forgotten_below);
+        snapshot::write(&self.place, end, &table).map_err(io)?;
+        prune(&self.place, view.start(), u64::MAX).map_err(io)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! What is known of producers after an open: the newest good snapshot and a replay of the rest.
+
+use std::io;
+
+use record_batch::{Batch, ControlKind, parse_control};
+use segment_storage::{Check, Cursor, LogView, Place, ReadError, ScanError, Scanner, Segment};
+
+use crate::config::PartitionConfig;
+use crate::producers::ProducerTable;
+use crate::snapshot;
+
+/// How a table came about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Offset of the snapshot that was used; `None`: replayed from the log's start.
+    pub snapshot: Option<u64>,
+    /// Snapshots that were damaged, and are ignored.
+    pub damaged: Vec<u64>,
+    /// Batches replayed.
+    pub replayed: u64,
+}
+
+/// The producers of everything below `end`, as a replay of the log gives them.
+///
+/// # Errors
+/// When the log cannot be read. A damaged snapshot is no error; an older one, or the log, is used.
+pub fn rebuild(
+    place: &Place,
+    view: &LogView,
+    config: &PartitionConfig,
+    end: u64,
+    now_ms: u64,
+) -> Result<(ProducerTable, Rebuilt), ReadError> {
+    let mut rebuilt = Rebuilt::default();
+    let offsets = snapshot::list(place).map_err(|e| read_error(place, e))?;
+    let mut table = ProducerTable::new(config.producers);
+    let mut from = view.start();
+    for &offset in offsets.iter().rev().filter(|&&offset| offset <= end) {
+        let from_log = |base_offset| fingerprint_at(view, config, base_offset);
+        match snapshot::read(place, offset, config.producers, from_log) {
+            Ok(read) => {
+                table = read;
+                from = from.max(offset);
+                rebuilt.snapshot = Some(offset);
+                break;
+            }
+            Err(_) => rebuilt.damaged.push(offset),
+        }
+    }
+    table.expire(now_ms, config.producer_expiry_ms);
+    for segment in view.segments().iter() {
+        let next = segment.footer().map_or(u64::MAX, |f| f.next_offset);
+        if next > from && segment.base_offset() < end {
+            rebuilt.replayed += replay(view, segment, &mut table, config, (from, end), now_ms)?;
+        }
+    }
+    Ok((table, rebuilt))
+}
+
+fn read_error(place: &Place, source: io::Error) -> ReadError {
+    ReadError::Io { file: place.display(""), source: source.into() }
+}
+
+// What a repeat of the batch there is compared with.
+fn fingerprint_at(view: &LogView, config: &PartitionConfig, base_offset: u64) -> Option<u32> {
+    let mut cursor = Cursor::at(base_offset);
+    let run = view.read(&mut cursor, base_offset + 1, 0).ok()??;
+    let batch = Batch::parse(&run.bytes).ok()?;
+    let there = u64::try_from(batch.header().base_offset) == Ok(base_offset);
+    there.then(|| record_batch::fingerprint(&batch, config.log_append_time))
+}
+
+fn replay(
+    view: &LogView,
+    segment: &Segment,
+    table: &mut ProducerTable,
+    config: &PartitionConfig,
+    (from, end): (u64, u64),
+    now_ms: u64,
+) -> Result<u64, ReadError> {
+    let fail = |error: ScanError| match error {
+        ScanError::Read { source, .. } => {
+            ReadError::Io { file: segment.display(), source: source.into() }
+        }
+        ScanError::Invalid { position, reason } => {
+            ReadError::Corrupt { file: segment.display(), position, reason: reason.into() }
+        }
+    };
+    let io = |source: io::Error| ReadError::Io { file: segment.display(), source: source.into() };
+    let (file, bytes) = (segment.file().map_err(io)?, segment.bytes().map_err(io)?);
+    let boundary = view.boundary(segment, from)?;
+    let any = (0, i32::MAX);
+    let mut scanner = Scanner::new(&**file, boundary, bytes, any, Check::Headers);
+    let mut replayed = 0;
+    while let Some(header) = scanner.advance().map_err(fail)? {
+        let base_offset = u64::try_from(header.base_offset).unwrap_or(0);
+        if base_offset >= end {
+            break;
+        }
+        if scanner.next_offset() <= from || !header.has_producer() {
+            continue;
+        }
+        let mut fingerprint = header.crc;
+        let mut control = None;
+        if config.log_append_time || header.attributes.is_control() {
+            let position = scanner.batch_position();
+            let batch = Batch::parse(scanner.batch_bytes().map_err(fail)?).map_err(|e| {
+                fail(ScanError::Invalid { position, reason: e.into() })
+            })?;
+            fingerprint = record_batch::fingerprint(&batch, config.log_append_time);
+            control = marker_of(&batch);
+        }
+        table.replay(&header, fingerprint, control, base_offset, now_ms);
+        replayed += 1;
+    }
+    Ok(replayed)
+}
+
+/// What a transaction marker says: coordinator epoch, and whether it commits. A control record of
+/// an unknown kind, or one that compaction emptied, has no effect of its own.
+pub(crate) fn marker_of(batch: &Batch<'_>) -> Option<(i32, bool)> {
+    if !batch.header().attributes.is_control() {
+        return None;
+    }
+    let record = batch.records().ok()?.next()?.ok()?;
+    let control = parse_control(&record).ok()??;
+    Some((control.coordinator_epoch, control.kind == ControlKind::Commit))
+}

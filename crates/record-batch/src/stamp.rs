@@ -1,0 +1,54 @@
+//! What the log writes into the header of a batch that it appends.
+
+use crate::batch::Batch;
+use crate::checksum::{crc32c, crc32c_append};
+use crate::header::{Attributes, HEADER_BYTES, at};
+
+/// Values that only the log knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Offset of the batch's first record.
+    pub base_offset: i64,
+    /// The log's leader epoch (generation).
+    pub leader_epoch: i32,
+    /// The time of the append in milliseconds since 1970, in logs that keep it in place of the
+    /// producer's timestamps.
+    pub log_append_time: Option<i64>,
+}
+
+/// The header of `batch` as it goes to disk; the records stay as they are.
+///
+/// Base offset and leader epoch lie outside of the checksummed range, so the producer's CRC stays.
+/// A log-append time lies inside; the CRC is computed anew only when the time or its flag changes.
+pub fn stamped_header(batch: &Batch<'_>, stamp: Stamp) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header.copy_from_slice(&batch.bytes()[..HEADER_BYTES]);
+    header[at::BASE_OFFSET..at::BATCH_LENGTH].copy_from_slice(&stamp.base_offset.to_be_bytes());
+    header[at::LEADER_EPOCH..at::MAGIC].copy_from_slice(&stamp.leader_epoch.to_be_bytes());
+    let Some(append_time) = stamp.log_append_time else {
+        return header;
+    };
+    let before = batch.header();
+    if before.attributes.is_log_append_time() && before.max_timestamp == append_time {
+        return header;
+    }
+    let attributes = before.attributes.0 | Attributes::LOG_APPEND_TIME;
+    header[at::ATTRIBUTES..at::LAST_OFFSET_DELTA].copy_from_slice(&attributes.to_be_bytes());
+    header[at::MAX_TIMESTAMP..at::PRODUCER_ID].copy_from_slice(&append_time.to_be_bytes());
+    let crc = crc32c_append(crc32c(&header[at::ATTRIBUTES..]), batch.payload());
+    header[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+    header
+}
+
+/// A number that tells the content of a batch apart from other content that its producer might
+/// send under the same sequence, and that is the same before and after stamping.
+///
+/// It is the batch's CRC, except in logs with `log_append_time`: their stamp changes the CRC, so
+/// there it is the CRC-32C of everything from the producer id (byte 43) on.
+pub fn fingerprint(batch: &Batch<'_>, log_append_time: bool) -> u32 {
+    if log_append_time {
+        crc32c(&batch.bytes()[at::PRODUCER_ID..])
+    } else {
+        batch.header().crc
+    }
+}

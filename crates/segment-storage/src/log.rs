@@ -1,0 +1,561 @@
+//! The row of segments of one log: append, roll, sync, drop from the front.
+//!
+//! There is one writer at a time (the caller's lock). What takes time is cut out of it: a sync is
+//! begun under the lock ([`SegmentedLog::begin_sync`]), done without it ([`SyncItem::sync`]) and
+//! taken note of under it ([`SegmentedLog::synced`]); the next segment is prepared without it
+//! ([`Wanted::prepare`]) and handed over under it ([`SegmentedLog::offer`]).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use record_batch::{BatchHeader, HEADER_BYTES};
+
+use crate::disk::DiskFile;
+use crate::error::WriteError;
+use crate::index::{Index, IndexCursor};
+use crate::latch::Latch;
+use crate::marks::{LogStart, Marks, StableMark};
+use crate::prepare::{Prepared, Wanted};
+use crate::segment::{Place, Segment};
+use crate::view::LogView;
+
+/// A log's first segment, and the smallest: an idle log must not reserve much.
+pub const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+/// The largest segment that positions in the index can name.
+pub const SEGMENT_BYTES_LIMIT: u64 = 2 << 30;
+
+/// When an append may be seen by readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Once it is durable (I28 at `synced`).
+    Synced,
+    /// Once it is written and below the offset ceiling (I9).
+    Written,
+}
+
+/// How a log lays out its segments.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Capacity of the largest segment, in bytes: [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_LIMIT`],
+    /// or less for tests.
+    pub segment_bytes: u64,
+    /// When appends become visible.
+    pub visibility: Visibility,
+}
+
+/// The segment that takes appends.
+struct Active {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    index: Arc<Index>,
+    cursor: IndexCursor,
+    position: u64,
+    capacity: u64,
+}
+
+/// A segment with unsynced bytes, and how far it was written.
+#[derive(Clone)]
+struct Dirty {
+    segment: Arc<Segment>,
+    end: Mark,
+}
+
+/// A place between two batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    position: u64,
+    next_offset: u64,
+}
+
+/// One step of a commit: a segment to sync, up to where it was written when the commit began.
+pub struct SyncItem(Dirty);
+
+impl SyncItem {
+    /// Syncs the segment and makes its name durable. Called without the log's lock.
+    ///
+    /// # Errors
+    /// What the disk says. The log must be fenced then: [`SegmentedLog::latch`].
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.segment.sync()
+    }
+}
+
+/// The writer's side of one log.
+pub struct SegmentedLog {
+    place: Place,
+    config: LogConfig,
+    view: Arc<LogView>,
+    marks: Arc<Marks>,
+    latch: Latch,
+    generation: i32,
+    active: Option<Active>,
+    prepared: Option<Prepared>,
+    /// A prepared segment is being made somewhere.
+    preparing: bool,
+    /// Bytes of a batch that found no room; 0: nobody waits.
+    needed_bytes: u64,
+    prepared_count: u64,
+    next_offset: u64,
+    synced_offset: u64,
+    ceiling: u64,
+    dirty: VecDeque<Dirty>,
+    unsealed: VecDeque<Arc<Segment>>,
+    last_end: Mark,
+}
+
+/// What recovery found, of which a [`SegmentedLog`] is made.
+pub(crate) struct Found {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) unsealed: VecDeque<Arc<Segment>>,
+    pub(crate) end: (u64, u64),
+    pub(crate) next_offset: u64,
+    pub(crate) start: LogStart,
+    pub(crate) ceiling: u64,
+    pub(crate) prepared_count: u64,
+}
+
+impl SegmentedLog {
+    pub(crate) fn new(
+        place: Place,
+        config: LogConfig,
+        marks: Arc<Marks>,
+        generation: i32,
+        found: Found,
+    ) -> SegmentedLog {
+        let view = LogView::new(place.clone(), found.segments, found.start.offset);
+        view.published.store(found.next_offset, Ordering::Release);
+        SegmentedLog {
+            place,
+            config,
+            view: Arc::new(view),
+            marks,
+            latch: Latch::default(),
+            generation,
+            active: None,
+            prepared: None,
+            preparing: false,
+            needed_bytes: 0,
+            prepared_count: found.prepared_count,
+            next_offset: found.next_offset,
+            synced_offset: found.next_offset,
+            ceiling: found.ceiling,
+            dirty: VecDeque::new(),
+            unsealed: found.unsealed,
+            last_end: Mark { position: found.end.0, next_offset: found.end.1 },
+        }
+    }
+
+    /// The readers' side.
+    pub fn view(&self) -> &Arc<LogView> {
+        &self.view
+    }
+
+    /// The log's durable numbers.
+    pub fn marks(&self) -> &Arc<Marks> {
+        &self.marks
+    }
+
+    /// The latch that a failed sync closes.
+    pub fn latch(&self) -> &Latch {
+        &self.latch
+    }
+
+    /// Where the log is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The generation that is stamped into each batch as leader epoch.
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
+
+    /// The offset that the next record gets (log end offset).
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Everything below it is durable.
+    pub fn synced_offset(&self) -> u64 {
+        self.synced_offset
+    }
+
+    /// Appends a batch: `header` as it goes to disk, base offset [`SegmentedLog::next_offset`],
+    /// and the records behind it.
+    ///
+    /// # Errors
+    /// [`WriteError`]. Unless latched, the log is exactly as before.
+    ///
+    /// # Panics
+    /// When the header's base offset is not the next one (I4).
+    pub fn append(
+        &mut self,
+        header: &BatchHeader,
+        header_bytes: &[u8; HEADER_BYTES],
+        records: &[u8],
+    ) -> Result<(), WriteError> {
+        assert_eq!(
+            u64::try_from(header.base_offset),
+            Ok(self.next_offset),
+            "I4: a batch is appended at the log's end"
+        );
+        self.latch.check()?;
+        let bytes = size(header_bytes.len()) + size(records.len());
+        if bytes > self.config.segment_bytes {
+            return Err(WriteError::TooLarge { bytes, limit: self.config.segment_bytes });
+        }
+        self.make_room(bytes)?;
+        let Some(active) = &mut self.active else { return Err(WriteError::NoSegment { bytes }) };
+        let position = active.position;
+        if let Err(source) = active.file.write_at(header_bytes, records, position) {
+            return Err(self.write_failed(bytes, source));
+        }
+        let next_offset = u64::try_from(header.next_offset()).unwrap_or(0);
+        assert!(next_offset > self.next_offset, "I4: a batch has at least one offset");
+        let relative = self.next_offset - active.segment.base_offset();
+        active.cursor.note(&active.index, relative, position, header.max_timestamp);
+        active.segment.note_timestamp(active.cursor.max_timestamp());
+        active.position = position + bytes;
+        active.file.publish(active.position);
+        let end = Mark { position: active.position, next_offset };
+        match self.dirty.back_mut() {
+            Some(dirty) if Arc::ptr_eq(&dirty.segment, &active.segment) => dirty.end = end,
+            _ => self.dirty.push_back(Dirty { segment: active.segment.clone(), end }),
+        }
+        self.last_end = end;
+        self.next_offset = next_offset;
+        if self.config.visibility == Visibility::Written {
+            self.publish(next_offset.min(self.ceiling));
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, bytes: u64) -> Result<(), WriteError> {
+        let fits = |a: &Active| {
+            a.position + bytes <= a.capacity
+                && self.next_offset - a.segment.base_offset() < u64::from(u32::MAX) / 2
+        };
+        if !self.active.as_ref().is_some_and(fits) {
+            match self.prepared.take() {
+                Some(prepared) if prepared.room() >= bytes => self.roll_into(prepared),
+                // Too small for this batch: it is dropped, and a larger one asked for.
+                small => {
+                    if let Some(prepared) = small {
+                        prepared.discard();
+                    }
+                    self.needed_bytes = bytes;
+                    return Err(WriteError::NoSegment { bytes });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_failed(&mut self, bytes: u64, source: io::Error) -> WriteError {
+        let log = self.place.display("");
+        let full = source.kind() == io::ErrorKind::StorageFull
+            || source.kind() == io::ErrorKind::QuotaExceeded
+            || source.kind() == io::ErrorKind::FileTooLarge;
+        let reserved = self.active.as_ref().is_some_and(|a| a.capacity != u64::MAX);
+        if full && !reserved {
+            // Half a batch may lie behind the end. The file is cut there and takes no more
+            // writes; the next append asks for another one.
+            self.roll();
+            return WriteError::NoSpace { log, bytes, source };
+        }
+        self.latch.close(&log, "write", &source).into()
+    }
+
+    fn roll_into(&mut self, prepared: Prepared) {
+        self.roll();
+        let base_offset = match prepared.resumed() {
+            Some(base_offset) => base_offset,
+            None => self.next_offset,
+        };
+        let previous_end = match prepared.resumed() {
+            Some(_) => self.view.segments.load().last().map_or(0, |s| s.previous_end()),
+            None => self.last_end.next_offset,
+        };
+        let parts = prepared.into_parts();
+        let segment = Arc::new(Segment::active(
+            self.place.clone(),
+            (base_offset, previous_end),
+            parts.file.clone(),
+            parts.name,
+            (parts.index, parts.cursor.max_timestamp()),
+        ));
+        let mut segments = self.view.segments.load().as_ref().clone();
+        if segments.last().is_some_and(|s| s.base_offset() == base_offset) {
+            segments.pop();
+        }
+        segments.push(segment.clone());
+        self.view.segments.store(Arc::new(segments));
+        let index = match segment.index() {
+            Ok(index) => index,
+            // It was given one a moment ago, so it reads nothing.
+            Err(_) => Arc::new(Index::with_room_for(0)),
+        };
+        self.active = Some(Active {
+            segment,
+            file: parts.file,
+            index,
+            cursor: parts.cursor,
+            position: parts.position,
+            capacity: parts.capacity,
+        });
+        self.needed_bytes = 0;
+    }
+
+    /// Ends the active segment, so that the next append begins another. Without effect on an
+    /// empty one. The next commit seals it.
+    pub fn roll(&mut self) {
+        if let Some(active) = self.active.take_if(|a| a.position > 0) {
+            self.unsealed.push_back(active.segment);
+        }
+    }
+
+    /// Bytes in the active segment; 0 when there is none.
+    pub fn active_bytes(&self) -> u64 {
+        self.active.as_ref().map_or(0, |a| a.position)
+    }
+
+    /// What segment should be prepared now, ahead of need or because an append found none.
+    /// `None` when nothing is due, or it is being prepared already.
+    pub fn wanted(&mut self) -> Option<Wanted> {
+        if !self.is_segment_wanted() || self.latch.reason().is_some() {
+            return None;
+        }
+        self.preparing = true;
+        self.prepared_count += 1;
+        let segments = self.view.segments.load();
+        let last = segments.last();
+        let resume = match (&self.active, last) {
+            // After a clean close the log goes on in its last file, unless that is half full.
+            (None, Some(last)) if self.unsealed.back().is_some_and(|u| Arc::ptr_eq(u, last)) => {
+                let fits = self.last_end.position + self.needed_bytes;
+                let room = fits.saturating_mul(2) <= self.config.segment_bytes;
+                (last.footer().is_none() && self.dirty.is_empty() && room).then(|| last.clone())
+            }
+            _ => None,
+        };
+        let least = SEGMENT_BYTES_MIN.max(self.needed_bytes.saturating_mul(2));
+        let doubled = self.last_end.position.max(self.active_capacity() / 2).saturating_mul(2);
+        let capacity = doubled.next_power_of_two().max(least.next_power_of_two());
+        let capacity = capacity.min(self.config.segment_bytes).max(self.needed_bytes);
+        let prepare = match self.config.visibility {
+            Visibility::Synced => crate::disk::Prepare::Zeros,
+            Visibility::Written => crate::disk::Prepare::Touch,
+        };
+        Some(Wanted {
+            place: self.place.clone(),
+            marks: self.marks.clone(),
+            number: self.prepared_count,
+            capacity,
+            resume,
+            prepare,
+        })
+    }
+
+    fn active_capacity(&self) -> u64 {
+        self.active.as_ref().map_or(0, |a| if a.capacity == u64::MAX { 0 } else { a.capacity })
+    }
+
+    /// Whether [`SegmentedLog::wanted`] would ask for a segment. Cheap.
+    pub fn is_segment_wanted(&self) -> bool {
+        if self.prepared.is_some() || self.preparing {
+            return false;
+        }
+        match &self.active {
+            None => self.needed_bytes > 0,
+            Some(active) => self.needed_bytes > 0 || active.position >= active.capacity / 2,
+        }
+    }
+
+    /// Takes a prepared segment over.
+    pub fn offer(&mut self, prepared: Prepared) {
+        self.preparing = false;
+        if let Some(resumed) = prepared.resumed() {
+            // It takes appends at once: nothing but the end of the file can be next.
+            self.unsealed.retain(|s| s.base_offset() != resumed);
+            self.roll_into(prepared);
+        } else {
+            self.prepared = Some(prepared);
+            self.needed_bytes = 0;
+        }
+    }
+
+    /// Takes note that preparing failed; the next append asks again.
+    pub fn prepare_failed(&mut self) {
+        self.preparing = false;
+        self.needed_bytes = 0;
+    }
+
+    /// What has to be synced, oldest first; empty when everything is durable.
+    pub fn begin_sync(&self) -> Vec<SyncItem> {
+        self.dirty.iter().cloned().map(SyncItem).collect()
+    }
+
+    /// Whether there are unsynced bytes, or rolled segments to seal.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty() || !self.unsealed.is_empty() && self.active.is_some()
+    }
+
+    /// Takes note that an item was synced: its batches are durable.
+    ///
+    /// # Panics
+    /// When items come in another order than they were begun in (I1).
+    pub fn synced(&mut self, item: &SyncItem) {
+        let SyncItem(Dirty { segment, end }) = item;
+        let Some(front) = self.dirty.front() else { return };
+        assert!(Arc::ptr_eq(&front.segment, segment), "I1: segments are synced oldest first");
+        if front.end == *end {
+            self.dirty.pop_front();
+        }
+        assert!(end.next_offset >= self.synced_offset, "I1: the synced end only rises");
+        self.synced_offset = end.next_offset;
+        if self.config.visibility == Visibility::Synced {
+            self.publish(end.next_offset);
+        }
+    }
+
+    fn publish(&self, end: u64) {
+        self.view.published.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// The stable mark that may be written after an item was synced; `None` while an earlier
+    /// segment still waits for its footer (R15).
+    pub fn mark_after(&self, item: &SyncItem) -> Option<StableMark> {
+        let SyncItem(Dirty { segment, end }) = item;
+        let earlier = self.unsealed.iter().any(|s| s.base_offset() < segment.base_offset());
+        (!earlier).then(|| self.mark(segment, *end, false))
+    }
+
+    fn mark(&self, segment: &Segment, end: Mark, clean: bool) -> StableMark {
+        StableMark {
+            log_id: self.place.log_id,
+            segment_base: segment.base_offset(),
+            position: end.position,
+            next_offset: end.next_offset,
+            previous_end: segment.previous_end(),
+            generation: self.generation,
+            clean,
+        }
+    }
+
+    /// The oldest segment that was rolled and synced, and waits for its seal: cut it
+    /// ([`Segment::cut`]), write its footer ([`Segment::write_footer`]), both without the lock,
+    /// then call [`SegmentedLog::sealed`].
+    pub fn to_seal(&self) -> Option<Arc<Segment>> {
+        let oldest = self.unsealed.front()?;
+        let dirty = self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, oldest));
+        // The last file of a cleanly closed log stays open for more.
+        let resting = self.active.is_none() && self.unsealed.len() == 1 && self.dirty.is_empty();
+        (!dirty && !resting).then(|| oldest.clone())
+    }
+
+    /// Takes note that a segment was sealed.
+    pub fn sealed(&mut self, segment: &Arc<Segment>) {
+        self.unsealed.retain(|s| !Arc::ptr_eq(s, segment));
+    }
+
+    /// The offset ceiling in force (I9). Not used where only durable records are visible.
+    pub fn ceiling(&self) -> u64 {
+        self.ceiling
+    }
+
+    /// Raises the ceiling, after [`Marks::write_ceiling`] and a sync, and publishes what waited.
+    pub fn raise_ceiling(&mut self, ceiling: u64) {
+        self.ceiling = self.ceiling.max(ceiling);
+        if self.config.visibility == Visibility::Written {
+            self.publish(self.next_offset.min(self.ceiling));
+        }
+    }
+
+    /// Closes cleanly: everything must be synced and sealed. Cuts the last file, and says with
+    /// a synced mark that nothing lies above it.
+    ///
+    /// # Errors
+    /// What the disk says; the log is closed, but not cleanly, and recovers when opened.
+    ///
+    /// # Panics
+    /// When there are unsynced bytes.
+    pub fn close(&mut self) -> io::Result<()> {
+        assert!(self.dirty.is_empty(), "I1: a log is closed when all of it is durable");
+        if let Some(prepared) = self.prepared.take() {
+            prepared.discard();
+        }
+        let segments = self.view.segments.load_full();
+        let active = self.active.take().map(|a| a.segment);
+        if let Some(segment) = &active {
+            segment.cut()?;
+        }
+        let mark = match segments.last() {
+            Some(last) => self.mark(last, self.last_end, true),
+            None => StableMark { clean: true, generation: self.generation, ..self.empty_mark() },
+        };
+        // A jump to the ceiling that no batch followed yet must survive; else none is needed.
+        let jump = if self.next_offset > mark.next_offset { self.next_offset } else { 0 };
+        self.marks.write_ceiling(jump)?;
+        self.marks.write_mark(&mark)?;
+        self.marks.sync()
+    }
+
+    /// After recovery: everything that was found is durable.
+    pub(crate) fn mark_recovered(&self) -> io::Result<()> {
+        let mark = match self.view.segments.load().last() {
+            Some(last) => self.mark(last, self.last_end, false),
+            None => self.empty_mark(),
+        };
+        self.marks.write_mark(&mark)?;
+        self.marks.sync()
+    }
+
+    fn empty_mark(&self) -> StableMark {
+        StableMark {
+            log_id: self.place.log_id,
+            segment_base: 0,
+            position: 0,
+            next_offset: self.last_end.next_offset,
+            previous_end: self.last_end.next_offset,
+            generation: self.generation,
+            clean: false,
+        }
+    }
+
+    /// Moves the log's start up, durably, then removes the segments that lie wholly below it. The
+    /// active segment stays. A start that is not above the present one changes nothing.
+    ///
+    /// # Errors
+    /// What the disk says; the start may have moved durably, and files be left, which the next
+    /// call or open removes.
+    ///
+    /// # Panics
+    /// When `start` is above the published end (row 117: the caller refuses that).
+    pub fn drop_front(&mut self, start: LogStart) -> io::Result<Vec<Arc<Segment>>> {
+        assert!(start.offset <= self.view.published(), "the start stays below the published end");
+        if start.offset <= self.view.start() {
+            return Ok(Vec::new());
+        }
+        self.marks.write_start(&start)?;
+        self.marks.sync()?;
+        self.view.start.store(start.offset, Ordering::Release);
+        let segments = self.view.segments.load_full();
+        let keep = segments.partition_point(|s| s.base_offset() <= start.offset).max(1) - 1;
+        let busy = |s: &&Arc<Segment>| s.footer().is_some();
+        let gone: Vec<_> = segments[..keep].iter().take_while(busy).cloned().collect();
+        self.view.segments.store(Arc::new(segments[gone.len()..].to_vec()));
+        for segment in &gone {
+            segment.remove()?;
+        }
+        if !gone.is_empty() {
+            self.place.disk.sync_names(&self.place.directory)?;
+        }
+        Ok(gone)
+    }
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

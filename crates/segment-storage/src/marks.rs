@@ -1,0 +1,162 @@
+//! The log's durable numbers, in one file of slot pairs: stable mark, offset ceiling, log start.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+use crate::slot_file::{SlotError, SlotFile};
+
+/// Name of the file inside of a log's directory.
+pub const FILE: &str = "marks";
+/// Magic of its slots.
+pub const MAGIC: [u8; 4] = *b"OLMK";
+
+const MARK: usize = 0;
+const CEILING: usize = 1;
+const START: usize = 2;
+
+/// A lower bound of what is durable. Damage below it can never be explained by a crash (I24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StableMark {
+    /// The log that the file belongs to; another one's file is refused (I26).
+    pub log_id: u128,
+    /// Base offset of the segment that the mark is in; 0 in an empty log.
+    pub segment_base: u64,
+    /// Bytes of that segment below the mark.
+    pub position: u64,
+    /// The offset after the last durable one.
+    pub next_offset: u64,
+    /// Where the segment before this one ended, so that a missing file shows.
+    pub previous_end: u64,
+    /// Generation that wrote the mark.
+    pub generation: i32,
+    /// Whether the log was closed cleanly right there. Cleared before the first append after it.
+    pub clean: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Ceiling {
+    log_id: u128,
+    offset: u64,
+}
+
+/// Where the log begins, and what is known of producers whose history was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStart {
+    /// The log that the file belongs to.
+    pub log_id: u128,
+    /// First offset that may be read; everything below it is deleted.
+    pub offset: u64,
+    /// Below it the log never held anything, so no producer was ever known from there.
+    pub history_from: u64,
+    /// Producer ids below this one are judged strictly (I8); 0 for none.
+    pub strict_below: i64,
+    /// Unknown ids at or below this one are refused at any sequence (I18); -1 for none.
+    pub forgotten_below: i64,
+}
+
+/// The `marks` file of one log.
+#[derive(Debug)]
+pub struct Marks {
+    log_id: u128,
+    slots: SlotFile,
+}
+
+impl Marks {
+    /// Makes the file of a new, empty log, durably.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn create(disk: &Arc<dyn Disk>, directory: &str, log_id: u128) -> io::Result<Marks> {
+        let mark = StableMark {
+            log_id,
+            segment_base: 0,
+            position: 0,
+            next_offset: 0,
+            previous_end: 0,
+            generation: 0,
+            clean: true,
+        };
+        let ceiling = Ceiling { log_id, offset: 0 };
+        let start = LogStart { log_id, offset: 0, history_from: 0, strict_below: 0, forgotten_below: -1 };
+        let slots = SlotFile::create(disk, directory, FILE, MAGIC, 3, |slots| {
+            slots.write(MARK, &mark)?;
+            slots.write(CEILING, &ceiling)?;
+            slots.write(START, &start)
+        })?;
+        Ok(Marks { log_id, slots })
+    }
+
+    /// Opens the file of a log.
+    ///
+    /// # Errors
+    /// [`SlotError`] when it is missing, or damaged beyond what one torn slot explains.
+    pub fn open(disk: &Arc<dyn Disk>, directory: &str) -> Result<Marks, SlotError> {
+        let slots = SlotFile::open(disk, directory, FILE, MAGIC, 3)?;
+        let mark: StableMark = slots.read(MARK)?;
+        Ok(Marks { log_id: mark.log_id, slots })
+    }
+
+    /// The log that the file belongs to.
+    pub fn log_id(&self) -> u128 {
+        self.log_id
+    }
+
+    /// The stable mark, read from the file.
+    ///
+    /// # Errors
+    /// [`SlotError`] when both slots are damaged.
+    pub fn mark(&self) -> Result<StableMark, SlotError> {
+        self.slots.read(MARK)
+    }
+
+    /// Writes the stable mark, unsynced: an older mark is still a lower bound (R14).
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write_mark(&self, mark: &StableMark) -> io::Result<()> {
+        self.slots.write(MARK, mark)
+    }
+
+    /// The offset that no offset ever shown reaches; 0: the log never needed one.
+    ///
+    /// # Errors
+    /// [`SlotError`] when both slots are damaged.
+    pub fn ceiling(&self) -> Result<u64, SlotError> {
+        Ok(self.slots.read::<Ceiling>(CEILING)?.offset)
+    }
+
+    /// Writes the offset ceiling; sync it before an offset at or above the old one is shown (I9).
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write_ceiling(&self, offset: u64) -> io::Result<()> {
+        self.slots.write(CEILING, &Ceiling { log_id: self.log_id, offset })
+    }
+
+    /// Where the log begins.
+    ///
+    /// # Errors
+    /// [`SlotError`] when both slots are damaged.
+    pub fn start(&self) -> Result<LogStart, SlotError> {
+        self.slots.read(START)
+    }
+
+    /// Writes where the log begins; sync it before anything below is removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write_start(&self, start: &LogStart) -> io::Result<()> {
+        self.slots.write(START, start)
+    }
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.slots.sync()
+    }
+}
