@@ -48,7 +48,10 @@ impl Default for PartitionConfig {
 
 impl PartitionConfig {
     pub(crate) fn log(&self) -> LogConfig {
-        LogConfig { segment_bytes: self.segment_bytes, visibility: self.visibility }
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            visibility: self.visibility,
+        }
     }
 }
 

@@ -14,7 +14,9 @@ pub enum AppendError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// The batch is larger than the log takes.
-    #[error("batch of {bytes} bytes exceeds max.message.bytes {limit}; raise it or split the batch")]
+    #[error(
+        "batch of {bytes} bytes exceeds max.message.bytes {limit}; raise it or split the batch"
+    )]
     TooLarge {
         /// Bytes of the batch.
         bytes: usize,

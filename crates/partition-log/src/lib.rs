@@ -4,16 +4,33 @@
 //! refused. [`producers`] remembers what the decision needs for every producer of the partition.
 //! Both are pure: no IO, no clock, no randomness, so a replay of the log rebuilds them exactly
 //! (invariant I20).
+//!
+//! [`PartitionLog::append`] puts them in front of the files: admit, write, apply. The log is the
+//! truth; [`snapshot`]s of the table are caches of it, and [`rebuild`] makes the table anew.
 
 #![forbid(unsafe_code)]
 
+mod config;
+mod error;
+mod log;
 pub mod producer;
 pub mod producers;
+mod reader;
+mod recovery;
 pub mod sequence;
+pub mod snapshot;
 
+pub use config::{
+    BATCH_BYTES_MAX_DEFAULT, Now, PRODUCER_EXPIRY_MS_DEFAULT, PartitionConfig,
+    SEGMENT_BYTES_DEFAULT,
+};
+pub use error::{AppendError, OpenError};
+pub use log::{Appended, OpenContext, Opened, PartitionLog, Snapshotter};
 pub use producer::{
     Admission, Fresh, Original, OutOfOrderKind, ProducerConfig, Rejection, SequenceReusePolicy,
     UnknownProducerPolicy,
 };
 pub use producers::{ProducerTable, ProducerView, WindowEntry};
+pub use reader::PartitionReader;
+pub use recovery::{Rebuilt, rebuild};
 pub use sequence::Sequence;

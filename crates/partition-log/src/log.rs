@@ -81,16 +81,31 @@ impl PartitionLog {
         let mut corruption = files.corruption.clone();
         let (mut producers, rebuilt) = match rebuilt {
             Ok(rebuilt) => rebuilt,
-            Err(segment_storage::ReadError::Corrupt { file, position, reason }) => {
+            Err(segment_storage::ReadError::Corrupt {
+                file,
+                position,
+                reason,
+            }) => {
                 let reason = reason.to_string();
                 let offset = view.start();
-                corruption.get_or_insert(Corruption { file, position, offset, reason });
+                corruption.get_or_insert(Corruption {
+                    file,
+                    position,
+                    offset,
+                    reason,
+                });
                 (ProducerTable::new(config.producers), Rebuilt::default())
             }
             Err(error) => return Err(error.into()),
         };
-        let io = |source| segment_storage::OpenError::Io { file: place.display(""), source };
-        let mut start = segments.marks().start().map_err(segment_storage::OpenError::from)?;
+        let io = |source| segment_storage::OpenError::Io {
+            file: place.display(""),
+            source,
+        };
+        let mut start = segments
+            .marks()
+            .start()
+            .map_err(segment_storage::OpenError::from)?;
         let deleted = view.start() > start.history_from;
         let history_lost = deleted && rebuilt.snapshot.is_none();
         let before = start;
@@ -122,7 +137,14 @@ impl PartitionLog {
             corruption,
             map_end_offset: end,
         };
-        Ok((log, Opened { files, producers: rebuilt, history_lost }))
+        Ok((
+            log,
+            Opened {
+                files,
+                producers: rebuilt,
+                history_lost,
+            },
+        ))
     }
 
     /// Appends a batch from a producer, unless it is there already: answers a repeat with the
@@ -151,7 +173,8 @@ impl PartitionLog {
             Admission::Fresh(fresh) => {
                 let appended = self.write(batch, now)?;
                 let offset = appended.base_offset;
-                self.producers.apply(fresh, batch.header(), fingerprint, offset, now.elapsed_ms);
+                self.producers
+                    .apply(fresh, batch.header(), fingerprint, offset, now.elapsed_ms);
                 Ok(appended)
             }
         }
@@ -180,11 +203,20 @@ impl PartitionLog {
             max_timestamp: log_append_time.unwrap_or(batch.header().max_timestamp),
             ..*batch.header()
         };
-        self.segments.append(&header, &header_bytes, batch.payload())?;
+        self.segments
+            .append(&header, &header_bytes, batch.payload())?;
         let next_offset = self.segments.next_offset();
-        assert_eq!(self.map_end_offset, base_offset, "I20: the table reflects the whole log");
+        assert_eq!(
+            self.map_end_offset, base_offset,
+            "I20: the table reflects the whole log"
+        );
         self.map_end_offset = next_offset;
-        Ok(Appended { base_offset, last_offset: next_offset - 1, duplicate: false, log_append_time })
+        Ok(Appended {
+            base_offset,
+            last_offset: next_offset - 1,
+            duplicate: false,
+            log_append_time,
+        })
     }
 
     /// Appends a batch that another log, or a coordinator, has accepted already: as it is given,
@@ -201,13 +233,19 @@ impl PartitionLog {
             return Err(AppendError::NotAtEnd { expected, found });
         }
         let generation = self.segments.generation();
-        let stamp = Stamp { base_offset: found, leader_epoch: generation, log_append_time: None };
+        let stamp = Stamp {
+            base_offset: found,
+            leader_epoch: generation,
+            log_append_time: None,
+        };
         let header_bytes = stamped_header(batch, stamp);
-        self.segments.append(batch.header(), &header_bytes, batch.payload())?;
+        self.segments
+            .append(batch.header(), &header_bytes, batch.payload())?;
         let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
         let control = recovery::marker_of(batch);
         let now_ms = now.elapsed_ms;
-        self.producers.replay(batch.header(), fingerprint, control, expected, now_ms);
+        self.producers
+            .replay(batch.header(), fingerprint, control, expected, now_ms);
         self.map_end_offset = self.segments.next_offset();
         Ok(())
     }
@@ -254,7 +292,8 @@ impl PartitionLog {
 
     /// Forgets producers that have not appended for the configured time; returns how many.
     pub fn expire_producers(&mut self, now: Now) -> usize {
-        self.producers.expire(now.elapsed_ms, self.config.producer_expiry_ms)
+        self.producers
+            .expire(now.elapsed_ms, self.config.producer_expiry_ms)
     }
 
     /// Drops a producer whose session was closed with nothing in doubt; see I18.
@@ -279,7 +318,11 @@ impl PartitionLog {
     pub fn snapshot(&self) -> io::Result<()> {
         let place = self.segments.place();
         let end = self.segments.next_offset();
-        assert_eq!(end.min(self.segments.synced_offset()), end, "R15: a snapshot follows the data");
+        assert_eq!(
+            end.min(self.segments.synced_offset()),
+            end,
+            "R15: a snapshot follows the data"
+        );
         if snapshot::list(place)?.last() == Some(&end) {
             return Ok(());
         }
@@ -302,9 +345,13 @@ impl PartitionLog {
             return Ok(());
         }
         mark.offset = start;
-        let covered = snapshot::list(self.segments.place())?.last().is_some_and(|&s| s >= start);
+        let covered = snapshot::list(self.segments.place())?
+            .last()
+            .is_some_and(|&s| s >= start);
         if !covered {
-            self.snapshotter().write_at(start, now).map_err(io::Error::other)?;
+            self.snapshotter()
+                .write_at(start, now)
+                .map_err(io::Error::other)?;
         }
         self.segments.drop_front(mark)?;
         prune(self.segments.place(), start, self.segments.next_offset())
@@ -335,15 +382,26 @@ impl Snapshotter {
     /// # Errors
     /// When the log cannot be read or the snapshot not be written; the older one stays.
     pub fn after_seal(&self, segment: &Segment, now: Now) -> Result<bool, OpenError> {
-        let Some(footer) = segment.footer() else { return Ok(false) };
-        let io = |source| segment_storage::OpenError::Io { file: self.place.display(""), source };
+        let Some(footer) = segment.footer() else {
+            return Ok(false);
+        };
+        let io = |source| segment_storage::OpenError::Io {
+            file: self.place.display(""),
+            source,
+        };
         let newest = snapshot::list(&self.place).map_err(io)?.last().copied();
         let mut grown = 0;
         let mut last_bytes = 0;
         if let Some(offset) = newest {
             let path = self.place.path(&segment_storage::names::snapshot(offset));
             last_bytes = self.place.disk.open(&path).map_err(io)?.len();
-            for sealed in self.reader.view().segments().iter().filter_map(|s| s.footer().copied()) {
+            for sealed in self
+                .reader
+                .view()
+                .segments()
+                .iter()
+                .filter_map(|s| s.footer().copied())
+            {
                 if sealed.base_offset >= offset {
                     grown += sealed.bytes;
                 }
@@ -357,7 +415,10 @@ impl Snapshotter {
     }
 
     fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
-        let io = |source| segment_storage::OpenError::Io { file: self.place.display(""), source };
+        let io = |source| segment_storage::OpenError::Io {
+            file: self.place.display(""),
+            source,
+        };
         let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
         let (mut table, _) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
         table.raise_forgotten_below(self.forgotten_below);

@@ -56,7 +56,10 @@ impl PartitionReader {
     /// # Errors
     /// [`ReadError`].
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>, ReadError> {
-        let Some(batch) = self.view.batch_for_timestamp(timestamp, self.high_watermark())? else {
+        let Some(batch) = self
+            .view
+            .batch_for_timestamp(timestamp, self.high_watermark())?
+        else {
             return Ok(None);
         };
         let start = self.log_start_offset();

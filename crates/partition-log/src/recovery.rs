@@ -58,7 +58,10 @@ pub fn rebuild(
 }
 
 fn read_error(place: &Place, source: io::Error) -> ReadError {
-    ReadError::Io { file: place.display(""), source: source.into() }
+    ReadError::Io {
+        file: place.display(""),
+        source: source.into(),
+    }
 }
 
 // What a repeat of the batch there is compared with.
@@ -79,14 +82,20 @@ fn replay(
     now_ms: u64,
 ) -> Result<u64, ReadError> {
     let fail = |error: ScanError| match error {
-        ScanError::Read { source, .. } => {
-            ReadError::Io { file: segment.display(), source: source.into() }
-        }
-        ScanError::Invalid { position, reason } => {
-            ReadError::Corrupt { file: segment.display(), position, reason: reason.into() }
-        }
+        ScanError::Read { source, .. } => ReadError::Io {
+            file: segment.display(),
+            source: source.into(),
+        },
+        ScanError::Invalid { position, reason } => ReadError::Corrupt {
+            file: segment.display(),
+            position,
+            reason: reason.into(),
+        },
     };
-    let io = |source: io::Error| ReadError::Io { file: segment.display(), source: source.into() };
+    let io = |source: io::Error| ReadError::Io {
+        file: segment.display(),
+        source: source.into(),
+    };
     let (file, bytes) = (segment.file().map_err(io)?, segment.bytes().map_err(io)?);
     let boundary = view.boundary(segment, from)?;
     let any = (0, i32::MAX);
@@ -105,7 +114,10 @@ fn replay(
         if config.log_append_time || header.attributes.is_control() {
             let position = scanner.batch_position();
             let batch = Batch::parse(scanner.batch_bytes().map_err(fail)?).map_err(|e| {
-                fail(ScanError::Invalid { position, reason: e.into() })
+                fail(ScanError::Invalid {
+                    position,
+                    reason: e.into(),
+                })
             })?;
             fingerprint = record_batch::fingerprint(&batch, config.log_append_time);
             control = marker_of(&batch);
@@ -124,5 +136,8 @@ pub(crate) fn marker_of(batch: &Batch<'_>) -> Option<(i32, bool)> {
     }
     let record = batch.records().ok()?.next()?.ok()?;
     let control = parse_control(&record).ok()??;
-    Some((control.coordinator_epoch, control.kind == ControlKind::Commit))
+    Some((
+        control.coordinator_epoch,
+        control.kind == ControlKind::Commit,
+    ))
 }

@@ -134,13 +134,14 @@ pub fn read(
     if let Some(views) = kafka_v1::read(place, &path) {
         let mut table = ProducerTable::new(config);
         for mut view in views {
-            view.window.retain_mut(|batch| match fingerprint_at(batch.base_offset) {
-                Some(fingerprint) => {
-                    batch.fingerprint = fingerprint;
-                    true
-                }
-                None => false,
-            });
+            view.window
+                .retain_mut(|batch| match fingerprint_at(batch.base_offset) {
+                    Some(fingerprint) => {
+                        batch.fingerprint = fingerprint;
+                        true
+                    }
+                    None => false,
+                });
             table.insert(view);
         }
         return Ok(table);
@@ -162,7 +163,9 @@ pub fn read(
 /// What the disk says.
 pub fn list(place: &Place) -> io::Result<Vec<u64>> {
     let entries = place.disk.list(&place.directory)?;
-    let offsets = entries.iter().filter_map(|e| names::offset_of(&e.name, "snapshot"));
+    let offsets = entries
+        .iter()
+        .filter_map(|e| names::offset_of(&e.name, "snapshot"));
     Ok(offsets.collect())
 }
 
@@ -185,7 +188,11 @@ pub fn superfluous(offsets: &[u64], start: u64, end: u64) -> Vec<u64> {
     let newest = known.last().copied();
     let inside = |o: &u64| *o > start || Some(*o) == newest;
     let kept: Vec<u64> = known.into_iter().filter(inside).rev().take(2).collect();
-    offsets.iter().copied().filter(|o| !kept.contains(o)).collect()
+    offsets
+        .iter()
+        .copied()
+        .filter(|o| !kept.contains(o))
+        .collect()
 }
 
 #[cfg(test)]

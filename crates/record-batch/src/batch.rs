@@ -86,9 +86,8 @@ impl<'a> Batch<'a> {
                 base_offset: header.base_offset,
             });
         }
-        if header.record_count == 0
-            || i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1
-        {
+        // With a delta that `parse_first` found not to be negative, so the count is above 0.
+        if i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
             return Err(count_error(header));
         }
         if header.attributes.is_control() {

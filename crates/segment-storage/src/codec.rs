@@ -38,7 +38,9 @@ pub enum CodecError {
         found: [u8; 4],
     },
     /// Written by a newer release.
-    #[error("version {found} is newer than {supported}, the newest that this release reads; use a newer release")]
+    #[error(
+        "version {found} is newer than {supported}, the newest that this release reads; use a newer release"
+    )]
     NewerVersion {
         /// In the frame.
         found: u16,
@@ -46,7 +48,9 @@ pub enum CodecError {
         supported: u16,
     },
     /// Written by a release whose layout is no longer read.
-    #[error("version {found} is older than {supported}, the only one that this release reads; use an older release")]
+    #[error(
+        "version {found} is older than {supported}, the only one that this release reads; use an older release"
+    )]
     OlderVersion {
         /// In the frame.
         found: u16,
@@ -104,10 +108,16 @@ pub fn encode<T: Serialize>(magic: [u8; 4], version: u16, value: &T) -> Vec<u8> 
     frame.extend_from_slice(&magic);
     frame.extend_from_slice(&version.to_be_bytes());
     frame.extend_from_slice(&[0; 4]);
-    #[expect(clippy::expect_used, reason = "writing to memory fails only for types we never store")]
+    #[expect(
+        clippy::expect_used,
+        reason = "writing to memory fails only for types we never store"
+    )]
     let bytes = bincode::serde::encode_into_std_write(value, &mut frame, configuration())
         .expect("only types with a known length are stored");
-    assert!(bytes <= BODY_BYTES_MAX, "a body of {bytes} bytes exceeds {BODY_BYTES_MAX}");
+    assert!(
+        bytes <= BODY_BYTES_MAX,
+        "a body of {bytes} bytes exceeds {BODY_BYTES_MAX}"
+    );
     let length = u32::try_from(bytes).unwrap_or(u32::MAX);
     frame[BODY - size_of::<u32>()..BODY].copy_from_slice(&length.to_be_bytes());
     let crc = crc32fast::hash(&frame);
@@ -144,30 +154,37 @@ pub fn decode_prefix<T: DeserializeOwned>(
 }
 
 /// The body of a frame that is padded with zeros, checked but not decoded.
-pub(crate) fn open_prefix(
-    magic: [u8; 4],
-    version: u16,
-    bytes: &[u8],
-) -> Result<&[u8], CodecError> {
+pub(crate) fn open_prefix(magic: [u8; 4], version: u16, bytes: &[u8]) -> Result<&[u8], CodecError> {
     let (body, rest) = open_frame(magic, version, bytes)?;
-    if rest.iter().all(|byte| *byte == 0) { Ok(body) } else { Err(followed(bytes, rest)) }
+    if rest.iter().all(|byte| *byte == 0) {
+        Ok(body)
+    } else {
+        Err(followed(bytes, rest))
+    }
 }
 
 fn followed(bytes: &[u8], rest: &[u8]) -> CodecError {
     let found = bytes.len() as u64;
-    CodecError::Length { expected: found - rest.len() as u64, found }
+    CodecError::Length {
+        expected: found - rest.len() as u64,
+        found,
+    }
 }
 
 /// The body of the frame at the beginning, and what follows the frame.
-fn open_frame(
-    magic: [u8; 4],
-    version: u16,
-    bytes: &[u8],
-) -> Result<(&[u8], &[u8]), CodecError> {
-    let cut_off = |expected: u64| CodecError::Length { expected, found: bytes.len() as u64 };
-    let found = *bytes.first_chunk::<4>().ok_or_else(|| cut_off(OVERHEAD as u64))?;
+fn open_frame(magic: [u8; 4], version: u16, bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
+    let cut_off = |expected: u64| CodecError::Length {
+        expected,
+        found: bytes.len() as u64,
+    };
+    let found = *bytes
+        .first_chunk::<4>()
+        .ok_or_else(|| cut_off(OVERHEAD as u64))?;
     if found != magic {
-        return Err(CodecError::Magic { expected: magic, found });
+        return Err(CodecError::Magic {
+            expected: magic,
+            found,
+        });
     }
     let Some(&[_, _, _, _, v0, v1, l0, l1, l2, l3]) = bytes.first_chunk::<BODY>() else {
         return Err(cut_off(OVERHEAD as u64));
@@ -177,19 +194,23 @@ fn open_frame(
         .ok()
         .and_then(|len| bytes.split_at_checked(len))
         .ok_or_else(|| cut_off(frame_len))?;
-    let (checked, crc) = frame.split_last_chunk::<4>().ok_or_else(|| cut_off(frame_len))?;
+    let (checked, crc) = frame
+        .split_last_chunk::<4>()
+        .ok_or_else(|| cut_off(frame_len))?;
     let (stored, computed) = (u32::from_be_bytes(*crc), crc32fast::hash(checked));
     if stored != computed {
         return Err(CodecError::Crc { stored, computed });
     }
     // After the CRC, so that a damaged version is not taken for a newer one.
     match u16::from_be_bytes([v0, v1]) {
-        found if found > version => {
-            Err(CodecError::NewerVersion { found, supported: version })
-        }
-        found if found < version => {
-            Err(CodecError::OlderVersion { found, supported: version })
-        }
+        found if found > version => Err(CodecError::NewerVersion {
+            found,
+            supported: version,
+        }),
+        found if found < version => Err(CodecError::OlderVersion {
+            found,
+            supported: version,
+        }),
         _ => Ok((&checked[BODY..], rest)),
     }
 }
@@ -200,7 +221,10 @@ fn decode_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
     if decoded == body.len() {
         Ok(value)
     } else {
-        let rest = BodyProblem::Rest { decoded, stored: body.len() };
+        let rest = BodyProblem::Rest {
+            decoded,
+            stored: body.len(),
+        };
         Err(CodecError::Body(BodyError(rest)))
     }
 }
@@ -222,14 +246,21 @@ mod tests {
     }
 
     fn value() -> Value {
-        Value { number: -2, name: "orders".to_owned(), list: vec![(513, None), (7, Some(true))] }
+        Value {
+            number: -2,
+            name: "orders".to_owned(),
+            list: vec![(513, None), (7, Some(true))],
+        }
     }
 
     #[test]
     fn frame_is_laid_out_as_documented() {
         let frame = encode(MAGIC, 0x0102, &(0x0a0b_u16, -1_i64));
         assert_eq!(frame[..10], *b"TEST\x01\x02\0\0\0\x0a");
-        assert_eq!(frame[10..20], [0x0a, 0x0b, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(
+            frame[10..20],
+            [0x0a, 0x0b, 255, 255, 255, 255, 255, 255, 255, 255]
+        );
         assert_eq!(frame[20..], crc32fast::hash(&frame[..20]).to_be_bytes());
     }
 
@@ -283,9 +314,27 @@ mod tests {
     fn other_versions_are_named() {
         let frame = encode(MAGIC, 3, &value());
         let newer = decode::<Value>(MAGIC, 2, &frame).unwrap_err();
-        assert!(matches!(newer, CodecError::NewerVersion { found: 3, supported: 2 }), "{newer}");
+        assert!(
+            matches!(
+                newer,
+                CodecError::NewerVersion {
+                    found: 3,
+                    supported: 2
+                }
+            ),
+            "{newer}"
+        );
         let older = decode::<Value>(MAGIC, 4, &frame).unwrap_err();
-        assert!(matches!(older, CodecError::OlderVersion { found: 3, supported: 4 }), "{older}");
+        assert!(
+            matches!(
+                older,
+                CodecError::OlderVersion {
+                    found: 3,
+                    supported: 4
+                }
+            ),
+            "{older}"
+        );
     }
 
     #[test]
@@ -296,8 +345,14 @@ mod tests {
         assert!(matches!(longer, CodecError::Body(_)), "{longer}");
         // A list and a text that claim to be larger than memory.
         let claim = encode(MAGIC, 1, &u64::MAX);
-        assert!(matches!(decode::<Vec<u64>>(MAGIC, 1, &claim), Err(CodecError::Body(_))));
-        assert!(matches!(decode::<String>(MAGIC, 1, &claim), Err(CodecError::Body(_))));
+        assert!(matches!(
+            decode::<Vec<u64>>(MAGIC, 1, &claim),
+            Err(CodecError::Body(_))
+        ));
+        assert!(matches!(
+            decode::<String>(MAGIC, 1, &claim),
+            Err(CodecError::Body(_))
+        ));
     }
 
     proptest! {

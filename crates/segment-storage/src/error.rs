@@ -20,7 +20,9 @@ pub enum ReadError {
         first: u64,
     },
     /// A batch does not check.
-    #[error("{file} is damaged at byte {position}: {reason}; run `oncelog verify`, then `oncelog repair`")]
+    #[error(
+        "{file} is damaged at byte {position}: {reason}; run `oncelog verify`, then `oncelog repair`"
+    )]
     Corrupt {
         /// The file.
         file: String,
@@ -51,7 +53,9 @@ pub enum WriteError {
         bytes: u64,
     },
     /// The batch cannot fit into any segment.
-    #[error("batch of {bytes} bytes exceeds the segment size {limit}; raise segment.bytes or split the batch")]
+    #[error(
+        "batch of {bytes} bytes exceeds the segment size {limit}; raise segment.bytes or split the batch"
+    )]
     TooLarge {
         /// Bytes of the batch.
         bytes: u64,
@@ -98,7 +102,9 @@ pub enum OpenError {
     #[error(transparent)]
     Marks(#[from] SlotError),
     /// A file of another log.
-    #[error("{file} belongs to log {found:032x}, expected {expected:032x}; put back the file of this log")]
+    #[error(
+        "{file} belongs to log {found:032x}, expected {expected:032x}; put back the file of this log"
+    )]
     Foreign {
         /// The file.
         file: String,

@@ -53,7 +53,10 @@ impl LogFollower {
         let (mark, start) = (marks.mark()?, marks.start()?);
         self.view.start.fetch_max(start.offset, Ordering::AcqRel);
         if mark.position > 0 {
-            let io = |source| OpenError::Io { file: self.place.display(""), source };
+            let io = |source| OpenError::Io {
+                file: self.place.display(""),
+                source,
+            };
             let known = self.view.segments.load_full();
             let mut segments = Vec::new();
             for base in self.bases().map_err(io)? {
@@ -76,13 +79,18 @@ impl LogFollower {
             }
             self.view.segments.store(Arc::new(segments));
         }
-        self.view.published.fetch_max(mark.next_offset, Ordering::AcqRel);
+        self.view
+            .published
+            .fetch_max(mark.next_offset, Ordering::AcqRel);
         Ok(())
     }
 
     fn bases(&self) -> io::Result<Vec<u64>> {
         let entries = self.place.disk.list(&self.place.directory)?;
-        Ok(entries.iter().filter_map(|e| names::offset_of(&e.name, "log")).collect())
+        Ok(entries
+            .iter()
+            .filter_map(|e| names::offset_of(&e.name, "log"))
+            .collect())
     }
 
     fn open_segment(
@@ -96,16 +104,16 @@ impl LogFollower {
             return Ok(Some(Arc::new(segment)));
         }
         let path = self.place.path(&names::footer(base));
-        let footer = state_file::read::<Footer>(
-            &*self.place.disk,
-            &path,
-            footer::MAGIC,
-            footer::VERSION,
-        );
+        let footer =
+            state_file::read::<Footer>(&*self.place.disk, &path, footer::MAGIC, footer::VERSION);
         Ok(match footer {
             Ok(Some(footer)) => Some(Arc::new(Segment::sealed(self.place.clone(), footer))),
             // Below the mark without a footer: it was lost, or retention is removing the segment.
-            _ => match self.place.disk.open(&self.place.path(&names::segment(base))) {
+            _ => match self
+                .place
+                .disk
+                .open(&self.place.path(&names::segment(base)))
+            {
                 Ok(file) => {
                     let whole = (base, base);
                     let segment = Segment::resting(self.place.clone(), whole, file.len());
@@ -125,7 +133,10 @@ impl LogFollower {
     pub fn bytes_above_mark(&self) -> Result<u64, OpenError> {
         let marks = Marks::open(&self.place.disk, &self.place.directory)?;
         let mark = marks.mark()?;
-        let io = |source| OpenError::Io { file: self.place.display(""), source };
+        let io = |source| OpenError::Io {
+            file: self.place.display(""),
+            source,
+        };
         let mut end = mark.next_offset;
         let mut bytes = 0;
         for base in self.bases().map_err(io)? {

@@ -76,7 +76,12 @@ impl Footer {
             footer.batches += 1;
             footer.records += u64::try_from(header.record_count).unwrap_or(0);
             let relative = footer.next_offset - base_offset;
-            cursor.note(&index, relative, scanner.batch_position(), header.max_timestamp);
+            cursor.note(
+                &index,
+                relative,
+                scanner.batch_position(),
+                header.max_timestamp,
+            );
             footer.next_offset = scanner.next_offset();
             hash.update(scanner.header_bytes());
         }

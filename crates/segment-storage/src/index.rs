@@ -44,15 +44,24 @@ pub struct IndexCursor {
 impl Default for IndexCursor {
     fn default() -> IndexCursor {
         // The segment's first batch needs no entry: a search without one begins at 0.
-        IndexCursor { next_position: INTERVAL_BYTES, max_timestamp: i64::MIN }
+        IndexCursor {
+            next_position: INTERVAL_BYTES,
+            max_timestamp: i64::MIN,
+        }
     }
 }
 
 impl IndexCursor {
     /// Goes on behind what an index holds.
     pub fn behind(index: &Index, max_timestamp: i64) -> IndexCursor {
-        let last = index.len().checked_sub(1).map_or(0, |at| index.entry(at).position);
-        IndexCursor { next_position: u64::from(last) + INTERVAL_BYTES, max_timestamp }
+        let last = index
+            .len()
+            .checked_sub(1)
+            .map_or(0, |at| index.entry(at).position);
+        IndexCursor {
+            next_position: u64::from(last) + INTERVAL_BYTES,
+            max_timestamp,
+        }
     }
 
     /// Largest timestamp noted so far, `i64::MIN` without any.
@@ -85,7 +94,11 @@ impl Index {
     pub fn with_entries(entries: &[IndexEntry], segment_bytes: u64) -> Index {
         let index = Index::with_room_for(segment_bytes);
         for e in entries {
-            index.push(u64::from(e.relative_offset), u64::from(e.position), e.timestamp_before);
+            index.push(
+                u64::from(e.relative_offset),
+                u64::from(e.position),
+                e.timestamp_before,
+            );
         }
         index
     }
@@ -99,7 +112,10 @@ impl Index {
             return;
         };
         if let (Some(place), Some(timestamp)) = (self.places.get(at), self.timestamps.get(at)) {
-            place.store(u64::from(offset) << 32 | u64::from(position), Ordering::Relaxed);
+            place.store(
+                u64::from(offset) << 32 | u64::from(position),
+                Ordering::Relaxed,
+            );
             timestamp.store(timestamp_before, Ordering::Relaxed);
             self.len.store(at + 1, Ordering::Release);
         }
@@ -184,8 +200,16 @@ mod tests {
         let entries = filled().entries();
         assert_eq!(entries.len(), 19);
         assert_eq!(entries[0].position, 5000);
-        assert!(entries.windows(2).all(|w| w[1].position - w[0].position >= 4096));
-        assert!(entries.windows(2).all(|w| w[1].timestamp_before >= w[0].timestamp_before));
+        assert!(
+            entries
+                .windows(2)
+                .all(|w| w[1].position - w[0].position >= 4096)
+        );
+        assert!(
+            entries
+                .windows(2)
+                .all(|w| w[1].timestamp_before >= w[0].timestamp_before)
+        );
     }
 
     #[test]
@@ -193,12 +217,26 @@ mod tests {
         let index = filled();
         let entries = index.entries();
         for relative in 0..1000 {
-            let naive = entries.iter().rev().find(|e| u64::from(e.relative_offset) <= relative);
-            assert_eq!(index.floor_offset(relative), naive.copied(), "offset {relative}");
+            let naive = entries
+                .iter()
+                .rev()
+                .find(|e| u64::from(e.relative_offset) <= relative);
+            assert_eq!(
+                index.floor_offset(relative),
+                naive.copied(),
+                "offset {relative}"
+            );
         }
         for timestamp in -5..120 {
-            let naive = entries.iter().rev().find(|e| e.timestamp_before < timestamp);
-            assert_eq!(index.floor_timestamp(timestamp), naive.copied(), "timestamp {timestamp}");
+            let naive = entries
+                .iter()
+                .rev()
+                .find(|e| e.timestamp_before < timestamp);
+            assert_eq!(
+                index.floor_timestamp(timestamp),
+                naive.copied(),
+                "timestamp {timestamp}"
+            );
         }
         assert_eq!(index.above_offset(49).unwrap().relative_offset, 50);
         assert_eq!(index.above_offset(2000), None);

@@ -143,7 +143,10 @@ impl SegmentedLog {
             ceiling: found.ceiling,
             dirty: VecDeque::new(),
             unsealed: found.unsealed,
-            last_end: Mark { position: found.end.0, next_offset: found.end.1 },
+            last_end: Mark {
+                position: found.end.0,
+                next_offset: found.end.1,
+            },
         }
     }
 
@@ -204,25 +207,41 @@ impl SegmentedLog {
         self.latch.check()?;
         let bytes = size(header_bytes.len()) + size(records.len());
         if bytes > self.config.segment_bytes {
-            return Err(WriteError::TooLarge { bytes, limit: self.config.segment_bytes });
+            return Err(WriteError::TooLarge {
+                bytes,
+                limit: self.config.segment_bytes,
+            });
         }
         self.make_room(bytes)?;
-        let Some(active) = &mut self.active else { return Err(WriteError::NoSegment { bytes }) };
+        let Some(active) = &mut self.active else {
+            return Err(WriteError::NoSegment { bytes });
+        };
         let position = active.position;
         if let Err(source) = active.file.write_at(header_bytes, records, position) {
             return Err(self.write_failed(bytes, source));
         }
         let next_offset = u64::try_from(header.next_offset()).unwrap_or(0);
-        assert!(next_offset > self.next_offset, "I4: a batch has at least one offset");
+        assert!(
+            next_offset > self.next_offset,
+            "I4: a batch has at least one offset"
+        );
         let relative = self.next_offset - active.segment.base_offset();
-        active.cursor.note(&active.index, relative, position, header.max_timestamp);
+        active
+            .cursor
+            .note(&active.index, relative, position, header.max_timestamp);
         active.segment.note_timestamp(active.cursor.max_timestamp());
         active.position = position + bytes;
         active.file.publish(active.position);
-        let end = Mark { position: active.position, next_offset };
+        let end = Mark {
+            position: active.position,
+            next_offset,
+        };
         match self.dirty.back_mut() {
             Some(dirty) if Arc::ptr_eq(&dirty.segment, &active.segment) => dirty.end = end,
-            _ => self.dirty.push_back(Dirty { segment: active.segment.clone(), end }),
+            _ => self.dirty.push_back(Dirty {
+                segment: active.segment.clone(),
+                end,
+            }),
         }
         self.last_end = end;
         self.next_offset = next_offset;
@@ -275,7 +294,12 @@ impl SegmentedLog {
             None => self.next_offset,
         };
         let previous_end = match prepared.resumed() {
-            Some(_) => self.view.segments.load().last().map_or(0, |s| s.previous_end()),
+            Some(_) => self
+                .view
+                .segments
+                .load()
+                .last()
+                .map_or(0, |s| s.previous_end()),
             None => self.last_end.next_offset,
         };
         let parts = prepared.into_parts();
@@ -287,7 +311,10 @@ impl SegmentedLog {
             (parts.index, parts.cursor.max_timestamp()),
         ));
         let mut segments = self.view.segments.load().as_ref().clone();
-        if segments.last().is_some_and(|s| s.base_offset() == base_offset) {
+        if segments
+            .last()
+            .is_some_and(|s| s.base_offset() == base_offset)
+        {
             segments.pop();
         }
         segments.push(segment.clone());
@@ -341,9 +368,15 @@ impl SegmentedLog {
             _ => None,
         };
         let least = SEGMENT_BYTES_MIN.max(self.needed_bytes.saturating_mul(2));
-        let doubled = self.last_end.position.max(self.active_capacity() / 2).saturating_mul(2);
+        let doubled = self
+            .last_end
+            .position
+            .max(self.active_capacity() / 2)
+            .saturating_mul(2);
         let capacity = doubled.next_power_of_two().max(least.next_power_of_two());
-        let capacity = capacity.min(self.config.segment_bytes).max(self.needed_bytes);
+        let capacity = capacity
+            .min(self.config.segment_bytes)
+            .max(self.needed_bytes);
         let prepare = match self.config.visibility {
             Visibility::Synced => crate::disk::Prepare::Zeros,
             Visibility::Written => crate::disk::Prepare::Touch,
@@ -359,7 +392,13 @@ impl SegmentedLog {
     }
 
     fn active_capacity(&self) -> u64 {
-        self.active.as_ref().map_or(0, |a| if a.capacity == u64::MAX { 0 } else { a.capacity })
+        self.active.as_ref().map_or(0, |a| {
+            if a.capacity == u64::MAX {
+                0
+            } else {
+                a.capacity
+            }
+        })
     }
 
     /// Whether [`SegmentedLog::wanted`] would ask for a segment. Cheap.
@@ -408,12 +447,20 @@ impl SegmentedLog {
     /// When items come in another order than they were begun in (I1).
     pub fn synced(&mut self, item: &SyncItem) {
         let SyncItem(Dirty { segment, end }) = item;
-        let Some(front) = self.dirty.front() else { return };
-        assert!(Arc::ptr_eq(&front.segment, segment), "I1: segments are synced oldest first");
+        let Some(front) = self.dirty.front() else {
+            return;
+        };
+        assert!(
+            Arc::ptr_eq(&front.segment, segment),
+            "I1: segments are synced oldest first"
+        );
         if front.end == *end {
             self.dirty.pop_front();
         }
-        assert!(end.next_offset >= self.synced_offset, "I1: the synced end only rises");
+        assert!(
+            end.next_offset >= self.synced_offset,
+            "I1: the synced end only rises"
+        );
         self.synced_offset = end.next_offset;
         if self.config.visibility == Visibility::Synced {
             self.publish(end.next_offset);
@@ -428,7 +475,10 @@ impl SegmentedLog {
     /// segment still waits for its footer (R15).
     pub fn mark_after(&self, item: &SyncItem) -> Option<StableMark> {
         let SyncItem(Dirty { segment, end }) = item;
-        let earlier = self.unsealed.iter().any(|s| s.base_offset() < segment.base_offset());
+        let earlier = self
+            .unsealed
+            .iter()
+            .any(|s| s.base_offset() < segment.base_offset());
         (!earlier).then(|| self.mark(segment, *end, false))
     }
 
@@ -482,7 +532,10 @@ impl SegmentedLog {
     /// # Panics
     /// When there are unsynced bytes.
     pub fn close(&mut self) -> io::Result<()> {
-        assert!(self.dirty.is_empty(), "I1: a log is closed when all of it is durable");
+        assert!(
+            self.dirty.is_empty(),
+            "I1: a log is closed when all of it is durable"
+        );
         if let Some(prepared) = self.prepared.take() {
             prepared.discard();
         }
@@ -493,10 +546,18 @@ impl SegmentedLog {
         }
         let mark = match segments.last() {
             Some(last) => self.mark(last, self.last_end, true),
-            None => StableMark { clean: true, generation: self.generation, ..self.empty_mark() },
+            None => StableMark {
+                clean: true,
+                generation: self.generation,
+                ..self.empty_mark()
+            },
         };
         // A jump to the ceiling that no batch followed yet must survive; else none is needed.
-        let jump = if self.next_offset > mark.next_offset { self.next_offset } else { 0 };
+        let jump = if self.next_offset > mark.next_offset {
+            self.next_offset
+        } else {
+            0
+        };
         self.marks.write_ceiling(jump)?;
         self.marks.write_mark(&mark)?;
         self.marks.sync()
@@ -534,7 +595,10 @@ impl SegmentedLog {
     /// # Panics
     /// When `start` is above the published end (row 117: the caller refuses that).
     pub fn drop_front(&mut self, start: LogStart) -> io::Result<Vec<Arc<Segment>>> {
-        assert!(start.offset <= self.view.published(), "the start stays below the published end");
+        assert!(
+            start.offset <= self.view.published(),
+            "the start stays below the published end"
+        );
         if start.offset <= self.view.start() {
             return Ok(Vec::new());
         }
@@ -542,10 +606,15 @@ impl SegmentedLog {
         self.marks.sync()?;
         self.view.start.store(start.offset, Ordering::Release);
         let segments = self.view.segments.load_full();
-        let keep = segments.partition_point(|s| s.base_offset() <= start.offset).max(1) - 1;
+        let keep = segments
+            .partition_point(|s| s.base_offset() <= start.offset)
+            .max(1)
+            - 1;
         let busy = |s: &&Arc<Segment>| s.footer().is_some();
         let gone: Vec<_> = segments[..keep].iter().take_while(busy).cloned().collect();
-        self.view.segments.store(Arc::new(segments[gone.len()..].to_vec()));
+        self.view
+            .segments
+            .store(Arc::new(segments[gone.len()..].to_vec()));
         for segment in &gone {
             segment.remove()?;
         }

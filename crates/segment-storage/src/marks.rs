@@ -80,7 +80,13 @@ impl Marks {
             clean: true,
         };
         let ceiling = Ceiling { log_id, offset: 0 };
-        let start = LogStart { log_id, offset: 0, history_from: 0, strict_below: 0, forgotten_below: -1 };
+        let start = LogStart {
+            log_id,
+            offset: 0,
+            history_from: 0,
+            strict_below: 0,
+            forgotten_below: -1,
+        };
         let slots = SlotFile::create(disk, directory, FILE, MAGIC, 3, |slots| {
             slots.write(MARK, &mark)?;
             slots.write(CEILING, &ceiling)?;
@@ -96,7 +102,10 @@ impl Marks {
     pub fn open(disk: &Arc<dyn Disk>, directory: &str) -> Result<Marks, SlotError> {
         let slots = SlotFile::open(disk, directory, FILE, MAGIC, 3)?;
         let mark: StableMark = slots.read(MARK)?;
-        Ok(Marks { log_id: mark.log_id, slots })
+        Ok(Marks {
+            log_id: mark.log_id,
+            slots,
+        })
     }
 
     /// The log that the file belongs to.
@@ -133,7 +142,13 @@ impl Marks {
     /// # Errors
     /// What the disk says.
     pub fn write_ceiling(&self, offset: u64) -> io::Result<()> {
-        self.slots.write(CEILING, &Ceiling { log_id: self.log_id, offset })
+        self.slots.write(
+            CEILING,
+            &Ceiling {
+                log_id: self.log_id,
+                offset,
+            },
+        )
     }
 
     /// Where the log begins.

@@ -44,7 +44,11 @@ pub fn offset_of(name: &str, extension: &str) -> Option<u64> {
 
 /// `directory/name`, or the name alone in the root.
 pub fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+    if directory.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{directory}/{name}")
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +67,12 @@ mod tests {
 
     #[test]
     fn foreign_names_have_no_offset() {
-        for name in ["1.log", "0000000000000000000x.log", "00000000000000000001.logs", "marks"] {
+        for name in [
+            "1.log",
+            "0000000000000000000x.log",
+            "00000000000000000001.logs",
+            "marks",
+        ] {
             assert_eq!(offset_of(name, "log"), None, "{name}");
         }
         assert!(is_prepared(&prepared(7)));

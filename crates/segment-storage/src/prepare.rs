@@ -49,7 +49,10 @@ impl Wanted {
     pub fn prepare(self) -> io::Result<Prepared> {
         let mark = self.marks.mark().map_err(io::Error::other)?;
         if mark.clean {
-            self.marks.write_mark(&crate::marks::StableMark { clean: false, ..mark })?;
+            self.marks.write_mark(&crate::marks::StableMark {
+                clean: false,
+                ..mark
+            })?;
             self.marks.sync()?;
         }
         match self.resume.clone() {
@@ -62,7 +65,11 @@ impl Wanted {
         let name = names::prepared(self.number);
         let path = self.place.path(&name);
         let file = self.place.disk.create(&path, self.capacity)?;
-        let capacity = if file.is_empty() { u64::MAX } else { self.capacity };
+        let capacity = if file.is_empty() {
+            u64::MAX
+        } else {
+            self.capacity
+        };
         let ready = file.prepare(0, self.prepare);
         let ready = ready.and_then(|()| self.place.disk.sync_names(&self.place.directory));
         if let Err(error) = ready {
@@ -71,8 +78,19 @@ impl Wanted {
         }
         let index = Index::with_room_for(self.capacity);
         let cursor = IndexCursor::default();
-        let parts = Parts { file, name: Some(name), index, cursor, position: 0, capacity };
-        Ok(Prepared { place: self.place, resumed: None, parts })
+        let parts = Parts {
+            file,
+            name: Some(name),
+            index,
+            cursor,
+            position: 0,
+            capacity,
+        };
+        Ok(Prepared {
+            place: self.place,
+            resumed: None,
+            parts,
+        })
     }
 
     fn resume(self, segment: &Segment) -> io::Result<Prepared> {
@@ -80,7 +98,11 @@ impl Wanted {
         let index = segment.index().map_err(io::Error::other)?;
         let max_timestamp = segment.max_timestamp().map_err(io::Error::other)?;
         let file = self.place.disk.extend(&segment.path(), self.capacity)?;
-        let capacity = if file.len() < self.capacity { u64::MAX } else { self.capacity };
+        let capacity = if file.len() < self.capacity {
+            u64::MAX
+        } else {
+            self.capacity
+        };
         file.publish(position);
         file.prepare(position, self.prepare)?;
         let parts = Parts {
@@ -91,7 +113,11 @@ impl Wanted {
             position,
             capacity,
         };
-        Ok(Prepared { place: self.place, resumed: Some(segment.base_offset()), parts })
+        Ok(Prepared {
+            place: self.place,
+            resumed: Some(segment.base_offset()),
+            parts,
+        })
     }
 }
 

@@ -46,9 +46,15 @@ struct Listing {
 }
 
 fn list(place: &Place) -> Result<Listing, OpenError> {
-    let entries = place.disk.list(&place.directory).map_err(|e| io_error(place, "", e))?;
-    let mut listing =
-        Listing { segments: Vec::new(), prepared: Vec::new(), footers: Vec::new() };
+    let entries = place
+        .disk
+        .list(&place.directory)
+        .map_err(|e| io_error(place, "", e))?;
+    let mut listing = Listing {
+        segments: Vec::new(),
+        prepared: Vec::new(),
+        footers: Vec::new(),
+    };
     for entry in entries {
         if let Some(base) = names::offset_of(&entry.name, "log") {
             listing.segments.push((base, entry.len));
@@ -63,7 +69,10 @@ fn list(place: &Place) -> Result<Listing, OpenError> {
 }
 
 fn io_error(place: &Place, name: &str, source: io::Error) -> OpenError {
-    OpenError::Io { file: place.display(name), source }
+    OpenError::Io {
+        file: place.display(name),
+        source,
+    }
 }
 
 /// Collects what an open finds.
@@ -100,7 +109,13 @@ impl SegmentedLog {
             prepared_count: 0,
         };
         let report = Recovered::default();
-        let mut recovery = Recovery { place, mark, generation, found, report };
+        let mut recovery = Recovery {
+            place,
+            mark,
+            generation,
+            found,
+            report,
+        };
         let outcome = recovery.run(listing, mark.clean);
         match outcome {
             Ok(()) => {}
@@ -110,7 +125,12 @@ impl SegmentedLog {
                 recovery.found.end = (mark.position, mark.next_offset);
             }
         }
-        let Recovery { place, mut found, mut report, .. } = recovery;
+        let Recovery {
+            place,
+            mut found,
+            mut report,
+            ..
+        } = recovery;
         let tail = found.end.1;
         found.next_offset = tail.max(ceiling).max(start.offset);
         if ceiling > tail && !report.clean {
@@ -118,7 +138,8 @@ impl SegmentedLog {
         }
         let log = SegmentedLog::new(place, config, marks, generation, found);
         if report.corruption.is_none() && !report.clean {
-            log.mark_recovered().map_err(|e| io_error(log.place(), "marks", e))?;
+            log.mark_recovered()
+                .map_err(|e| io_error(log.place(), "marks", e))?;
         }
         Ok((log, report))
     }
@@ -150,8 +171,11 @@ impl From<OpenError> for Stop {
 impl Recovery {
     fn run(&mut self, listing: Listing, clean: bool) -> Result<(), Stop> {
         self.report.clean = clean;
-        let below: Vec<_> =
-            listing.segments.iter().filter(|(base, _)| *base < self.mark.segment_base).collect();
+        let below: Vec<_> = listing
+            .segments
+            .iter()
+            .filter(|(base, _)| *base < self.mark.segment_base)
+            .collect();
         for (at, &&(base, bytes)) in below.iter().enumerate() {
             let next = below.get(at + 1).map_or(self.mark.segment_base, |s| s.0);
             if next <= self.found.start.offset {
@@ -163,7 +187,11 @@ impl Recovery {
         if below.is_empty() {
             self.found.end = (0, self.mark.previous_end.max(self.found.start.offset));
         }
-        let at_mark = listing.segments.iter().find(|s| s.0 == self.mark.segment_base).copied();
+        let at_mark = listing
+            .segments
+            .iter()
+            .find(|s| s.0 == self.mark.segment_base)
+            .copied();
         let nothing_written = self.mark.position == 0;
         match at_mark {
             Some((base, bytes)) if bytes >= self.mark.position => {
@@ -193,20 +221,30 @@ impl Recovery {
     // between the mark and its removal; it is removed by the next unclean open.
     fn rest_at_mark(&mut self) {
         let whole = (self.mark.segment_base, self.mark.previous_end);
-        let segment =
-            Arc::new(Segment::resting(self.place.clone(), whole, self.mark.position));
+        let segment = Arc::new(Segment::resting(
+            self.place.clone(),
+            whole,
+            self.mark.position,
+        ));
         self.found.segments.push(segment.clone());
         self.found.unsealed.push_back(segment);
         self.found.end = (self.mark.position, self.mark.next_offset);
     }
 
     fn corrupt(&self, name: &str, position: u64, offset: u64, reason: String) -> Stop {
-        Stop::Corrupt(Corruption { file: self.place.display(name), position, offset, reason })
+        Stop::Corrupt(Corruption {
+            file: self.place.display(name),
+            position,
+            offset,
+            reason,
+        })
     }
 
     fn remove_below_start(&mut self, base: u64) -> Result<(), Stop> {
         let segment = Segment::resting(self.place.clone(), (base, base), 0);
-        segment.remove().map_err(|e| io_error(&self.place, &names::segment(base), e))?;
+        segment
+            .remove()
+            .map_err(|e| io_error(&self.place, &names::segment(base), e))?;
         self.report.removed.push(names::segment(base));
         Ok(())
     }
@@ -233,12 +271,8 @@ impl Recovery {
     fn read_footer(&self, base: u64) -> Result<Option<Footer>, OpenError> {
         let name = names::footer(base);
         let path = self.place.path(&name);
-        let read = state_file::read::<Footer>(
-            &*self.place.disk,
-            &path,
-            footer::MAGIC,
-            footer::VERSION,
-        );
+        let read =
+            state_file::read::<Footer>(&*self.place.disk, &path, footer::MAGIC, footer::VERSION);
         match read {
             Ok(Some(f)) if f.log_id != self.place.log_id => Err(OpenError::Foreign {
                 file: self.place.display(&name),
@@ -253,8 +287,12 @@ impl Recovery {
 
     fn open_sealed(&mut self, base: u64, bytes: u64) -> Result<(), Stop> {
         let name = names::segment(base);
-        let previous_end =
-            self.found.segments.last().and_then(|s| s.footer()).map_or(base, |f| f.next_offset);
+        let previous_end = self
+            .found
+            .segments
+            .last()
+            .and_then(|s| s.footer())
+            .map_or(base, |f| f.next_offset);
         let footer = match self.read_footer(base)? {
             Some(footer) => footer,
             None => {
@@ -265,12 +303,17 @@ impl Recovery {
             }
         };
         if footer.bytes != bytes {
-            let reason = format!("the file has {bytes} bytes, its footer says {}", footer.bytes);
+            let reason = format!(
+                "the file has {bytes} bytes, its footer says {}",
+                footer.bytes
+            );
             return Err(self.corrupt(&name, bytes.min(footer.bytes), base, reason));
         }
         self.check_continues(base, footer.previous_end)?;
         self.found.end = (footer.bytes, footer.next_offset);
-        self.found.segments.push(Arc::new(Segment::sealed(self.place.clone(), footer)));
+        self.found
+            .segments
+            .push(Arc::new(Segment::sealed(self.place.clone(), footer)));
         Ok(())
     }
 
@@ -362,8 +405,7 @@ impl Recovery {
             let file = self.place.disk.open(&path)?;
             file.drop_cache()?;
             let generations = (low, self.generation);
-            let mut scanner =
-                Scanner::new(&*file, (0, base), file.len(), generations, Check::Crc);
+            let mut scanner = Scanner::new(&*file, (0, base), file.len(), generations, Check::Crc);
             let mut first_generation = None;
             loop {
                 let invalid = match scanner.advance() {
@@ -401,7 +443,9 @@ impl Recovery {
         if scan.tail < scan.bytes {
             if !matches!(scan.invalid, Some(Invalid::Unwritten)) {
                 let given_up = scan.bytes - scan.tail;
-                self.report.cut.push((self.place.display(name), scan.tail, given_up));
+                self.report
+                    .cut
+                    .push((self.place.display(name), scan.tail, given_up));
             }
             segment.cut().map_err(|e| fail(&self.place, e))?;
         }
@@ -412,7 +456,9 @@ impl Recovery {
                 .map_err(|e| self.scan_stop(name, base, e))?,
         };
         self.found.end = (footer.bytes, footer.next_offset);
-        self.found.segments.push(Arc::new(Segment::sealed(self.place.clone(), footer)));
+        self.found
+            .segments
+            .push(Arc::new(Segment::sealed(self.place.clone(), footer)));
         Ok(())
     }
 
@@ -440,7 +486,9 @@ impl Recovery {
                 return Ok(None);
             }
             file.read_at(&mut head, 0)?;
-            Ok(BatchHeader::read(&head).ok().and_then(|h| u64::try_from(h.base_offset).ok()))
+            Ok(BatchHeader::read(&head)
+                .ok()
+                .and_then(|h| u64::try_from(h.base_offset).ok()))
         })();
         read.map_err(|e| Stop::Open(io_error(&self.place, name, e)))
     }
@@ -461,7 +509,10 @@ impl Recovery {
             let mut next: Option<(u64, usize)> = None;
             for (at, name) in left.iter().enumerate() {
                 let base = self.first_offset(name)?;
-                next = [next, base.map(|base| (base, at))].into_iter().flatten().min();
+                next = [next, base.map(|base| (base, at))]
+                    .into_iter()
+                    .flatten()
+                    .min();
             }
             let Some((base, at)) = next else { break };
             let name = left.remove(at);
@@ -490,7 +541,6 @@ impl Recovery {
         Ok(())
     }
 }
-
 
 struct FileScan {
     tail: u64,

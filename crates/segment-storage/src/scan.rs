@@ -162,11 +162,15 @@ impl<'a> Scanner<'a> {
         }
         // With headers alone there is no point in reading far ahead of a large batch.
         let want = bytes.max(CHUNK_BYTES.min(self.end - from));
-        self.buffer.resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
+        self.buffer
+            .resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
         self.buffer_start = from;
         self.file.read_at(&mut self.buffer, from).map_err(|source| {
             self.buffer.clear();
-            ScanError::Read { position: from, source }
+            ScanError::Read {
+                position: from,
+                source,
+            }
         })
     }
 
@@ -212,7 +216,10 @@ impl<'a> Scanner<'a> {
         let next = u64::try_from(header.next_offset()).unwrap_or(0);
         if next <= self.expected_offset || header.record_count < 0 {
             let (record_count, last_offset_delta) = (header.record_count, header.last_offset_delta);
-            let count = BatchError::Count { record_count, last_offset_delta };
+            let count = BatchError::Count {
+                record_count,
+                last_offset_delta,
+            };
             return Err(invalid(count.into()));
         }
         self.generations.0 = header.leader_epoch;

@@ -95,18 +95,16 @@ impl Segment {
     pub fn sealed(place: Place, footer: Footer) -> Segment {
         let whole = (footer.base_offset, footer.previous_end);
         let segment = Segment::resting(place, whole, footer.bytes);
-        segment.max_timestamp.store(footer.max_timestamp, Ordering::Relaxed);
+        segment
+            .max_timestamp
+            .store(footer.max_timestamp, Ordering::Relaxed);
         let _ = segment.footer.set(footer);
         segment
     }
 
     /// A segment without a footer that nobody writes now: the last one after a clean close, or
     /// the one that a reader in another process follows. `bytes` of it may be read.
-    pub fn resting(
-        place: Place,
-        (base_offset, previous_end): (u64, u64),
-        bytes: u64,
-    ) -> Segment {
+    pub fn resting(place: Place, (base_offset, previous_end): (u64, u64), bytes: u64) -> Segment {
         Segment {
             place,
             base_offset,
@@ -208,7 +206,10 @@ impl Segment {
         if let Some(index) = self.index.load_full() {
             return Ok(index);
         }
-        let at_start = |source| ScanError::Read { position: 0, source };
+        let at_start = |source| ScanError::Read {
+            position: 0,
+            source,
+        };
         let bytes = self.bytes().map_err(at_start)?;
         let name = self.place.path(&names::index(self.base_offset));
         let cached =
@@ -222,7 +223,8 @@ impl Segment {
             }
             _ => self.rebuilt_index(bytes)?,
         };
-        self.max_timestamp.fetch_max(max_timestamp, Ordering::AcqRel);
+        self.max_timestamp
+            .fetch_max(max_timestamp, Ordering::AcqRel);
         let index = Arc::new(index);
         self.index.store(Some(index.clone()));
         Ok(index)
@@ -233,7 +235,10 @@ impl Segment {
     /// # Errors
     /// When the segment cannot be read.
     pub fn rebuild_index(&self) -> Result<Arc<Index>, ScanError> {
-        let at_start = |source| ScanError::Read { position: 0, source };
+        let at_start = |source| ScanError::Read {
+            position: 0,
+            source,
+        };
         let (index, max_timestamp) = self.rebuilt_index(self.bytes().map_err(at_start)?)?;
         self.max_timestamp.store(max_timestamp, Ordering::Release);
         let index = Arc::new(index);
@@ -242,7 +247,10 @@ impl Segment {
     }
 
     fn rebuilt_index(&self, bytes: u64) -> Result<(Index, i64), ScanError> {
-        let file = self.file().map_err(|source| ScanError::Read { position: 0, source })?;
+        let file = self.file().map_err(|source| ScanError::Read {
+            position: 0,
+            source,
+        })?;
         let whole = (self.place.log_id, self.base_offset, self.previous_end);
         let mut end = bytes;
         loop {
@@ -307,7 +315,10 @@ impl Segment {
     /// # Errors
     /// The segment is not what a segment must be, or what the disk says.
     pub fn write_footer(&self, check: Check) -> Result<Footer, ScanError> {
-        let at_start = |source| ScanError::Read { position: 0, source };
+        let at_start = |source| ScanError::Read {
+            position: 0,
+            source,
+        };
         let file = self.file().map_err(at_start)?;
         let whole = (self.place.log_id, self.base_offset, self.previous_end);
         let (made, _) = Footer::of(&**file, whole, self.bytes().map_err(at_start)?, check)?;
@@ -345,6 +356,8 @@ impl Segment {
 
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Segment").field("file", &self.display()).finish_non_exhaustive()
+        f.debug_struct("Segment")
+            .field("file", &self.display())
+            .finish_non_exhaustive()
     }
 }

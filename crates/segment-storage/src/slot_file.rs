@@ -5,8 +5,9 @@
 //! slot:   frame of (sequence number u64, value), padded with zeros
 //! ```
 //!
-//! A value is written into the slot of its pair that does not hold the newest one, with the next
-//! sequence number, so that a slot torn by a power cut leaves the value before it. Both slots
+//! The newest value has the highest sequence number. Writes take the slot that does not hold the last
+//! *synced* value, and change over when a sync has succeeded: whatever becomes of unsynced
+//! writes, in a power cut or after a failed sync (R6), the last synced value stays. Both slots
 //! damaged is corruption and never "no value". The file keeps its size: rewriting works on a
 //! full disk (I13).
 
@@ -30,7 +31,8 @@ const VERSION: u16 = 1;
 
 const PAIR_BYTES: usize = 2 * SLOT_BYTES;
 
-/// A reader in another process may see a slot while it is being written; it looks again.
+/// How many times a reader looks at a pair with an invalid slot: in another process it may see one
+/// while it is being written.
 const LOOKS: usize = 3;
 
 /// Why a value cannot be read.
@@ -38,7 +40,9 @@ const LOOKS: usize = 3;
 #[non_exhaustive]
 pub enum SlotError {
     /// Neither slot holds a value: more than a crash can do.
-    #[error("{file} is damaged: both slots of pair {pair} are invalid; run `oncelog verify`, then `oncelog repair`")]
+    #[error(
+        "{file} is damaged: both slots of pair {pair} are invalid; run `oncelog verify`, then `oncelog repair`"
+    )]
     Damaged {
         /// The file.
         file: String,
@@ -81,7 +85,16 @@ pub struct SlotFile {
     /// Whether a pair of zeros was not written yet; in an opened file it is a damaged one.
     being_made: bool,
     /// Held during a write, so that writers do not take the same slot and readers see whole slots.
-    writing: Mutex<()>,
+    writing: Mutex<Vec<Pair>>,
+}
+
+/// What is known of a pair beyond what the file shows.
+#[derive(Debug, Clone, Default)]
+struct Pair {
+    /// The slot with the last synced value, never written; `None` before the first write.
+    synced: Option<usize>,
+    /// Writes since that value was synced.
+    writes: u64,
 }
 
 impl fmt::Debug for SlotFile {
@@ -115,7 +128,7 @@ impl SlotFile {
             magic,
             pairs,
             being_made,
-            writing: Mutex::new(()),
+            writing: Mutex::new(vec![Pair::default(); pairs]),
         };
         let file = state_file::replace(&**disk, directory, name, |file| {
             file.write_at(&vec![0; pairs * PAIR_BYTES], &[], 0)?;
@@ -131,7 +144,8 @@ impl SlotFile {
         Ok(over(&file, false))
     }
 
-    /// Opens a file of `pairs` pairs. Values are checked when they are read.
+    /// Opens a file of `pairs` pairs. Values are checked when they are read. Who is going to write
+    /// calls [`SlotFile::settle`] first.
     ///
     /// # Errors
     /// [`SlotError::Io`]; [`SlotError::Damaged`] when the file is too short for its last pair.
@@ -146,10 +160,18 @@ impl SlotFile {
         let display = disk.display(&name);
         let file = match disk.open(&name) {
             Ok(file) => file,
-            Err(source) => return Err(SlotError::Io { file: display, source }),
+            Err(source) => {
+                return Err(SlotError::Io {
+                    file: display,
+                    source,
+                });
+            }
         };
         if file.len() < (pairs * PAIR_BYTES) as u64 {
-            return Err(SlotError::Damaged { file: display, pair: pairs.saturating_sub(1) });
+            return Err(SlotError::Damaged {
+                file: display,
+                pair: pairs.saturating_sub(1),
+            });
         }
         Ok(SlotFile {
             file,
@@ -157,7 +179,7 @@ impl SlotFile {
             magic,
             pairs,
             being_made: false,
-            writing: Mutex::new(()),
+            writing: Mutex::new(vec![Pair::default(); pairs]),
         })
     }
 
@@ -169,37 +191,58 @@ impl SlotFile {
     /// # Panics
     /// If the file has no such pair.
     pub fn read<T: DeserializeOwned>(&self, pair: usize) -> Result<T, SlotError> {
+        let file = || self.name.clone();
+        let mut newest: Option<Slot<T>> = None;
         for _ in 0..LOOKS {
             let slots = {
                 let _whole = self.writing.lock();
                 self.load(pair)
             };
-            let file = || self.name.clone();
-            let slots = slots.map_err(|source| SlotError::Io { file: file(), source })?;
-            let mut newest: Option<Slot<T>> = None;
+            let slots = slots.map_err(|source| SlotError::Io {
+                file: file(),
+                source,
+            })?;
+            let mut valid = 0;
             for slot in slots.as_chunks::<SLOT_BYTES>().0 {
                 match codec::decode_prefix::<Slot<T>>(self.magic, VERSION, slot) {
-                    Ok(found) if newest.as_ref().is_none_or(|n| n.sequence < found.sequence) => {
-                        newest = Some(found);
+                    Ok(found) => {
+                        valid += 1;
+                        if newest
+                            .as_ref()
+                            .is_none_or(|newest| newest.sequence < found.sequence)
+                        {
+                            newest = Some(found);
+                        }
                     }
-                    Ok(_) => {}
                     // The CRC held, so this is no damage, and which slot is newer is not known.
                     Err(
                         source @ (CodecError::NewerVersion { .. }
                         | CodecError::OlderVersion { .. }
                         | CodecError::Body(_)),
-                    ) => return Err(SlotError::Codec { file: file(), pair, source }),
+                    ) => {
+                        return Err(SlotError::Codec {
+                            file: file(),
+                            pair,
+                            source,
+                        });
+                    }
                     Err(_damaged) => {}
                 }
             }
-            if let Some(newest) = newest {
-                return Ok(newest.value);
+            if valid == 2 {
+                break;
             }
         }
-        Err(SlotError::Damaged { file: self.name.clone(), pair })
+        if let Some(newest) = newest {
+            return Ok(newest.value);
+        }
+        Err(SlotError::Damaged {
+            file: self.name.clone(),
+            pair,
+        })
     }
 
-    /// Writes a value, unsynced, into the slot that does not hold the newest one.
+    /// Writes a value, unsynced, into the slot that does not hold the last synced one.
     ///
     /// # Errors
     /// What the disk says; `InvalidInput` when the value does not fit into a slot; `InvalidData`
@@ -208,32 +251,58 @@ impl SlotFile {
     /// # Panics
     /// If the file has no such pair.
     pub fn write<T: Serialize>(&self, pair: usize, value: &T) -> io::Result<()> {
-        let _one = self.writing.lock();
-        let (slot, sequence) = match self.newest(pair)? {
-            Some((slot, sequence)) => {
-                (1 - slot, sequence.checked_add(1).ok_or_else(|| damaged("no next sequence number"))?)
-            }
-            None => (0, 1),
-        };
+        let mut known = self.writing.lock();
+        let (newest, last) = self.newest(pair)?.unzip();
+        let next = last.unwrap_or(0).checked_add(1);
+        let sequence = next.ok_or_else(|| damaged("no sequence number is left"))?;
+        let synced = known[pair].synced.or(newest);
+        let slot = synced.map_or(0, |synced| 1 - synced);
         let mut frame = codec::encode(self.magic, VERSION, &Slot { sequence, value });
         if frame.len() > SLOT_BYTES {
             return Err(refused("the value does not fit into a slot"));
         }
         frame.resize(SLOT_BYTES, 0);
         let position = pair * PAIR_BYTES + slot * SLOT_BYTES;
+        known[pair].synced = synced;
+        known[pair].writes += 1;
         self.file.write_at(&frame, &[], position as u64)
     }
 
     /// Makes all that was written durable.
     ///
     /// # Errors
-    /// What the disk says. What is durable then is not known, but for the last synced values.
+    /// What the disk says. The values of the last sync that succeeded are still there then.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        let begun = self.writing.lock().clone();
+        self.file.sync()?;
+        for (known, begun) in self.writing.lock().iter_mut().zip(begun) {
+            // A slot written again during the sync may be torn: it is not the one to rely on.
+            if begun.writes > 0 && known.writes == begun.writes {
+                *known = Pair {
+                    synced: known.synced.map(|slot| 1 - slot),
+                    writes: 0,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs, then has the next read ask the device: what an earlier process wrote and could not
+    /// sync may be in the page cache only (R7).
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn settle(&self) -> io::Result<()> {
+        self.file.drop_cache()
     }
 
     fn load(&self, pair: usize) -> io::Result<[u8; PAIR_BYTES]> {
-        assert!(pair < self.pairs, "pair {pair} of {} in {}", self.pairs, self.name);
+        assert!(
+            pair < self.pairs,
+            "pair {pair} of {} in {}",
+            self.pairs,
+            self.name
+        );
         let mut slots = [0; PAIR_BYTES];
         self.file.read_at(&mut slots, (pair * PAIR_BYTES) as u64)?;
         Ok(slots)
@@ -248,7 +317,9 @@ impl SlotFile {
             match codec::open_prefix(self.magic, VERSION, bytes) {
                 // The first field of a slot, as the codec stores it.
                 Ok(body) => {
-                    let sequence = body.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+                    let sequence = body
+                        .first_chunk::<8>()
+                        .map(|bytes| u64::from_be_bytes(*bytes));
                     newest = newest.max(sequence.map(|sequence| (sequence, slot)));
                 }
                 Err(CodecError::NewerVersion { .. } | CodecError::OlderVersion { .. }) => {
@@ -315,8 +386,9 @@ mod tests {
     fn create_without_a_value_for_each_pair_is_refused() {
         let disk = MemoryDisk::new();
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let made =
-            SlotFile::create(&shared, "", "slots", MAGIC, 2, |slots| slots.write(0, &0_u64));
+        let made = SlotFile::create(&shared, "", "slots", MAGIC, 2, |slots| {
+            slots.write(0, &0_u64)
+        });
         assert_eq!(made.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(disk.list("").unwrap(), []);
     }
@@ -343,7 +415,11 @@ mod tests {
         let first = create(&disk);
         let second = open(&disk).unwrap();
         for value in 1..6_u64 {
-            let (writer, reader) = if value % 2 == 0 { (&first, &second) } else { (&second, &first) };
+            let (writer, reader) = if value % 2 == 0 {
+                (&first, &second)
+            } else {
+                (&second, &first)
+            };
             writer.write(0, &value).unwrap();
             assert_eq!(reader.read::<u64>(0).unwrap(), value);
         }
@@ -355,10 +431,13 @@ mod tests {
         let disk = MemoryDisk::new();
         let slots = create(&disk);
         slots.write(0, &1_u64).unwrap();
+        slots.sync().unwrap();
         let before = disk.read_file("slots").unwrap();
         slots.write(0, &2_u64).unwrap();
         let after = disk.read_file("slots").unwrap();
-        let changed: Vec<usize> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+        let changed: Vec<usize> = (0..before.len())
+            .filter(|at| before[*at] != after[*at])
+            .collect();
         assert!(changed.last().unwrap() - changed[0] < SLOT_BYTES);
         for torn_at in changed[0]..=*changed.last().unwrap() {
             let mut torn = after.clone();
@@ -372,8 +451,78 @@ mod tests {
             // The next write takes the damaged slot and not the good one.
             open(&disk).unwrap().write(0, &3_u64).unwrap();
             assert_eq!(number(&disk).unwrap(), 3);
-            assert_eq!(disk.read_file("slots").unwrap()[512..1024], after[512..1024]);
+            assert_eq!(
+                disk.read_file("slots").unwrap()[512..1024],
+                after[512..1024]
+            );
         }
+    }
+
+    /// After a failed sync the page cache shows a value that the device does not have. The write
+    /// after it may be torn; the last synced value must survive both.
+    #[test]
+    fn last_synced_value_survives_a_failed_sync_and_a_torn_write() {
+        let disk = MemoryDisk::new();
+        let slots = create(&disk);
+        slots.write(0, &1_u64).unwrap();
+        slots.sync().unwrap();
+        slots.write(0, &2_u64).unwrap();
+        disk.fail_syncs(1);
+        slots.sync().unwrap_err();
+        let before = disk.read_file("slots").unwrap();
+        slots.write(0, &3_u64).unwrap();
+        assert_eq!(slots.read::<u64>(0).unwrap(), 3);
+
+        let live = disk.read_file("slots").unwrap();
+        let changed: Vec<usize> = (0..1024).filter(|at| live[*at] != before[*at]).collect();
+        for torn_at in 1..changed.len() {
+            let after = disk.after_power_cut();
+            let mut torn = after.read_file("slots").unwrap();
+            changed[..torn_at]
+                .iter()
+                .for_each(|at| torn[*at] = live[*at]);
+            after.write_file("slots", &torn).unwrap();
+            assert_eq!(number(&after).unwrap(), 1, "torn after {torn_at} bytes");
+        }
+        slots.sync().unwrap();
+        assert_eq!(number(&disk.after_power_cut()).unwrap(), 3);
+    }
+
+    #[test]
+    fn slot_written_again_during_a_sync_is_not_relied_on() {
+        let disk = MemoryDisk::new();
+        let slots = create(&disk);
+        slots.write(0, &1_u64).unwrap();
+        let gate = disk.hold_syncs();
+        std::thread::scope(|scope| {
+            let sync = scope.spawn(|| slots.sync());
+            gate.wait_until_syncs_wait(1);
+            slots.write(0, &2_u64).unwrap();
+            drop(gate);
+            sync.join().unwrap().unwrap();
+        });
+        let first = disk.read_file("slots").unwrap()[..512].to_vec();
+        slots.write(0, &3_u64).unwrap();
+        assert_eq!(
+            disk.read_file("slots").unwrap()[..512],
+            first,
+            "value 0 is the synced one"
+        );
+        assert_eq!(slots.read::<u64>(0).unwrap(), 3);
+    }
+
+    #[test]
+    fn settled_file_shows_what_the_device_has() {
+        let disk = MemoryDisk::new();
+        let slots = create(&disk);
+        slots.write(0, &1_u64).unwrap();
+        disk.fail_syncs(1);
+        slots.sync().unwrap_err();
+        let disk = disk.after_kill();
+        let slots = open(&disk).unwrap();
+        assert_eq!(slots.read::<u64>(0).unwrap(), 1);
+        slots.settle().unwrap();
+        assert_eq!(slots.read::<u64>(0).unwrap(), 0);
     }
 
     #[test]
@@ -385,13 +534,25 @@ mod tests {
             disk.corrupt("slots", slot * 512 + 20, 1).unwrap();
         }
         let error = number(&disk).unwrap_err();
-        assert!(matches!(error, SlotError::Damaged { pair: 0, .. }), "{error}");
-        assert!(error.to_string().starts_with("memory:slots is damaged"), "{error}");
-        assert_eq!(slots.write(0, &2_u64).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(
+            matches!(error, SlotError::Damaged { pair: 0, .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().starts_with("memory:slots is damaged"),
+            "{error}"
+        );
+        assert_eq!(
+            slots.write(0, &2_u64).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         assert_eq!(slots.read::<String>(1).unwrap(), "zero");
 
         disk.write_file("slots", &[0; 2048]).unwrap();
-        assert!(matches!(number(&disk), Err(SlotError::Damaged { pair: 0, .. })));
+        assert!(matches!(
+            number(&disk),
+            Err(SlotError::Damaged { pair: 0, .. })
+        ));
         let zeros = open(&disk).unwrap().write(0, &2_u64).unwrap_err();
         assert_eq!(zeros.kind(), io::ErrorKind::InvalidData);
     }
@@ -401,7 +562,10 @@ mod tests {
         let disk = MemoryDisk::new();
         assert!(matches!(open(&disk), Err(SlotError::Io { .. })));
         disk.write_file("slots", &[0; 2047]).unwrap();
-        assert!(matches!(open(&disk), Err(SlotError::Damaged { pair: 1, .. })));
+        assert!(matches!(
+            open(&disk),
+            Err(SlotError::Damaged { pair: 1, .. })
+        ));
     }
 
     #[test]
@@ -412,7 +576,10 @@ mod tests {
         slots.write(1, &fits).unwrap();
         assert_eq!(slots.read::<String>(1).unwrap(), fits);
         let larger = format!("{fits}x");
-        assert_eq!(slots.write(1, &larger).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            slots.write(1, &larger).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         assert_eq!(slots.read::<String>(1).unwrap(), fits);
     }
 
@@ -420,7 +587,10 @@ mod tests {
     fn other_type_is_an_error_and_not_damage() {
         let disk = MemoryDisk::new();
         let slots = create(&disk);
-        assert!(matches!(slots.read::<u16>(0), Err(SlotError::Codec { pair: 0, .. })));
+        assert!(matches!(
+            slots.read::<u16>(0),
+            Err(SlotError::Codec { pair: 0, .. })
+        ));
     }
 
     #[test]

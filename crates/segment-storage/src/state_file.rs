@@ -71,7 +71,10 @@ pub fn write_cache<T: Serialize>(
     value: &T,
 ) -> io::Result<()> {
     let frame = codec::encode(magic, version, value);
-    let (temporary, name) = (join(directory, &format!("{name}{TEMPORARY_SUFFIX}")), join(directory, name));
+    let (temporary, name) = (
+        join(directory, &format!("{name}{TEMPORARY_SUFFIX}")),
+        join(directory, name),
+    );
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -90,21 +93,35 @@ pub fn read<T: DeserializeOwned>(
     magic: [u8; 4],
     version: u16,
 ) -> Result<Option<T>, StateFileError> {
-    let unreadable = |source| StateFileError::Io { file: disk.display(name), source };
+    let unreadable = |source| StateFileError::Io {
+        file: disk.display(name),
+        source,
+    };
     let file = match disk.open(name) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    let damaged = |source| StateFileError::Codec { file: disk.display(name), source };
+    let damaged = |source| StateFileError::Codec {
+        file: disk.display(name),
+        source,
+    };
     let longest = codec::BODY_BYTES_MAX + codec::OVERHEAD;
-    let Some(len) = usize::try_from(file.len()).ok().filter(|len| *len <= longest) else {
+    let Some(len) = usize::try_from(file.len())
+        .ok()
+        .filter(|len| *len <= longest)
+    else {
         let expected = longest as u64;
-        return Err(damaged(CodecError::Length { expected, found: file.len() }));
+        return Err(damaged(CodecError::Length {
+            expected,
+            found: file.len(),
+        }));
     };
     let mut bytes = vec![0; len];
     file.read_at(&mut bytes, 0).map_err(unreadable)?;
-    codec::decode(magic, version, &bytes).map(Some).map_err(damaged)
+    codec::decode(magic, version, &bytes)
+        .map(Some)
+        .map_err(damaged)
 }
 
 /// Puts a file in the place of another, or of none: `fill` writes it under a temporary name, and
@@ -209,7 +226,8 @@ mod tests {
     #[test]
     fn temporary_file_of_a_crash_is_in_nobodys_way() {
         let disk = disk();
-        disk.write_file("d/state.tmp", b"a longer piece of some other value").unwrap();
+        disk.write_file("d/state.tmp", b"a longer piece of some other value")
+            .unwrap();
         write_number(&disk, 1).unwrap();
         assert_eq!(number(&disk), Some(1));
         assert_eq!(disk.list("d").unwrap().len(), 1);
@@ -221,12 +239,26 @@ mod tests {
         write_number(&disk, 1).unwrap();
         disk.corrupt("d/state", 12, 1).unwrap();
         let error = read::<u64>(&disk, "d/state", MAGIC, 1).unwrap_err();
-        assert!(error.to_string().starts_with("memory:d/state: stored CRC is "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("memory:d/state: stored CRC is "),
+            "{error}"
+        );
         let other = read::<u64>(&disk, "d/state", *b"ELSE", 1).unwrap_err();
         assert!(
-            matches!(other, StateFileError::Codec { source: CodecError::Magic { .. }, .. }),
+            matches!(
+                other,
+                StateFileError::Codec {
+                    source: CodecError::Magic { .. },
+                    ..
+                }
+            ),
             "{other}"
         );
-        assert!(matches!(read::<u64>(&disk, "d", MAGIC, 1), Err(StateFileError::Io { .. })));
+        assert!(matches!(
+            read::<u64>(&disk, "d", MAGIC, 1),
+            Err(StateFileError::Io { .. })
+        ));
     }
 }

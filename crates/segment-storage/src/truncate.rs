@@ -21,7 +21,10 @@ use crate::segment::Place;
 pub fn truncate(place: &Place, offset: u64) -> Result<u64, OpenError> {
     let marks = Marks::open(&place.disk, &place.directory)?;
     let (mark, start) = (marks.mark()?, marks.start()?);
-    let fail = |source| OpenError::Io { file: place.display(""), source };
+    let fail = |source| OpenError::Io {
+        file: place.display(""),
+        source,
+    };
     let bases = bases(place).map_err(fail)?;
     let at = bases.iter().copied().filter(|&base| base < offset).max();
     let (base, position, end) = match at {
@@ -31,7 +34,11 @@ pub fn truncate(place: &Place, offset: u64) -> Result<u64, OpenError> {
         }
         _ => (offset, 0, offset),
     };
-    let previous_end = if base == mark.segment_base { mark.previous_end } else { base };
+    let previous_end = if base == mark.segment_base {
+        mark.previous_end
+    } else {
+        base
+    };
     // The mark goes down first: what lies above it may be damaged or missing from now on.
     let lowered = StableMark {
         segment_base: base,
@@ -41,9 +48,17 @@ pub fn truncate(place: &Place, offset: u64) -> Result<u64, OpenError> {
         clean: false,
         ..mark
     };
-    marks.write_mark(&lowered).and_then(|()| marks.write_ceiling(0)).map_err(fail)?;
+    marks
+        .write_mark(&lowered)
+        .and_then(|()| marks.write_ceiling(0))
+        .map_err(fail)?;
     if start.offset > end || position == 0 {
-        marks.write_start(&LogStart { offset: end, ..start }).map_err(fail)?;
+        marks
+            .write_start(&LogStart {
+                offset: end,
+                ..start
+            })
+            .map_err(fail)?;
     }
     marks.sync().map_err(fail)?;
     remove_above(place, base, position).map_err(fail)?;
@@ -59,7 +74,10 @@ pub fn truncate(place: &Place, offset: u64) -> Result<u64, OpenError> {
 /// [`OpenError`].
 pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
     let marks = Marks::open(&place.disk, &place.directory)?;
-    let fail = |source| OpenError::Io { file: place.display(""), source };
+    let fail = |source| OpenError::Io {
+        file: place.display(""),
+        source,
+    };
     let (mark, start) = (marks.mark()?, marks.start()?);
     let lowered = StableMark {
         segment_base: offset,
@@ -69,7 +87,13 @@ pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
         clean: false,
         ..mark
     };
-    let start = LogStart { offset, history_from: offset, strict_below: 0, forgotten_below: -1, ..start };
+    let start = LogStart {
+        offset,
+        history_from: offset,
+        strict_below: 0,
+        forgotten_below: -1,
+        ..start
+    };
     marks
         .write_start(&start)
         .and_then(|()| marks.write_mark(&lowered))
@@ -81,7 +105,10 @@ pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
 
 fn bases(place: &Place) -> io::Result<Vec<u64>> {
     let entries = place.disk.list(&place.directory)?;
-    Ok(entries.iter().filter_map(|e| names::offset_of(&e.name, "log")).collect())
+    Ok(entries
+        .iter()
+        .filter_map(|e| names::offset_of(&e.name, "log"))
+        .collect())
 }
 
 // Where the first batch that ends above `offset` begins.
@@ -148,6 +175,8 @@ fn replace(place: &Place, base: u64, bytes: u64) -> io::Result<()> {
     new.sync()?;
     remove(place, &names::footer(base))?;
     remove(place, &names::index(base))?;
-    place.disk.rename(&place.path(&temporary), &place.path(&name))?;
+    place
+        .disk
+        .rename(&place.path(&temporary), &place.path(&name))?;
     place.disk.sync_names(&place.directory)
 }

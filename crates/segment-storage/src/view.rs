@@ -97,12 +97,20 @@ impl LogView {
     ) -> Result<Option<BatchRun>, ReadError> {
         let first = self.start();
         if cursor.offset < first {
-            return Err(ReadError::Deleted { asked: cursor.offset, first });
+            return Err(ReadError::Deleted {
+                asked: cursor.offset,
+                first,
+            });
         }
         let segments = self.segments.load();
-        let mut at = segments.partition_point(|s| s.base_offset() <= cursor.offset).max(1) - 1;
+        let mut at = segments
+            .partition_point(|s| s.base_offset() <= cursor.offset)
+            .max(1)
+            - 1;
         while cursor.offset < limit {
-            let Some(segment) = segments.get(at) else { return Ok(None) };
+            let Some(segment) = segments.get(at) else {
+                return Ok(None);
+            };
             if segment.base_offset() >= limit {
                 return Ok(None);
             }
@@ -147,10 +155,15 @@ impl LogView {
                 break;
             }
         }
-        let Some((start, end, next_offset)) = taken else { return Ok(None) };
+        let Some((start, end, next_offset)) = taken else {
+            return Ok(None);
+        };
         let file = segment.file().map_err(|e| self.io(segment, e))?;
         let bytes = file.read(start..end).map_err(|e| self.io(segment, e))?;
-        *cursor = Cursor { offset: next_offset, hint: Some((base, end)) };
+        *cursor = Cursor {
+            offset: next_offset,
+            hint: Some((base, end)),
+        };
         Ok(Some(BatchRun { bytes, next_offset }))
     }
 
@@ -166,10 +179,15 @@ impl LogView {
             return Ok((0, base));
         }
         let place = |entry: IndexEntry| {
-            (u64::from(entry.position), base + u64::from(entry.relative_offset))
+            (
+                u64::from(entry.position),
+                base + u64::from(entry.relative_offset),
+            )
         };
         let index = segment.index().map_err(|e| self.scan(segment, e))?;
-        let Some(entry) = index.floor_offset(relative) else { return Ok((0, base)) };
+        let Some(entry) = index.floor_offset(relative) else {
+            return Ok((0, base));
+        };
         let (position, named) = place(entry);
         let found = Walk::new(self, segment, position).and_then(|mut walk| walk.next());
         if matches!(found, Ok(Some(header)) if offset_of(&header) == named) {
@@ -199,7 +217,9 @@ impl LogView {
                 continue;
             }
             let index = segment.index().map_err(|e| self.scan(segment, e))?;
-            let position = index.floor_timestamp(timestamp).map_or(0, |e| u64::from(e.position));
+            let position = index
+                .floor_timestamp(timestamp)
+                .map_or(0, |e| u64::from(e.position));
             // Behind a wrong index entry is no batch; without the index the walk is longer and right.
             let sound = Walk::new(self, segment, position)?.next().is_ok();
             let mut walk = Walk::new(self, segment, if sound { position } else { 0 })?;
@@ -219,15 +239,23 @@ impl LogView {
     /// the next place that an index names, or the next segment.
     pub fn next_readable(&self, after: u64) -> Option<u64> {
         let segments = self.segments.load();
-        let at = segments.partition_point(|s| s.base_offset() <= after).checked_sub(1)?;
+        let at = segments
+            .partition_point(|s| s.base_offset() <= after)
+            .checked_sub(1)?;
         let base = segments[at].base_offset();
-        let entry = segments[at].index().ok().and_then(|i| i.above_offset(after - base));
+        let entry = segments[at]
+            .index()
+            .ok()
+            .and_then(|i| i.above_offset(after - base));
         let in_segment = entry.map(|e| base + u64::from(e.relative_offset));
         in_segment.or_else(|| segments.get(at + 1).map(|s| s.base_offset()))
     }
 
     fn io(&self, segment: &Segment, source: std::io::Error) -> ReadError {
-        ReadError::Io { file: segment.display(), source: Arc::new(source) }
+        ReadError::Io {
+            file: segment.display(),
+            source: Arc::new(source),
+        }
     }
 
     fn scan(&self, segment: &Segment, error: ScanError) -> ReadError {
@@ -287,8 +315,13 @@ impl<'a> Walk<'a> {
         let have = self.window_start + u64::try_from(self.bytes.len()).unwrap_or(0);
         if from < self.window_start || from + bytes > have {
             let to = self.end.min(from + bytes.max(WINDOW_BYTES));
-            let file = self.segment.file().map_err(|e| self.view.io(self.segment, e))?;
-            self.bytes = file.read(from..to).map_err(|e| self.view.io(self.segment, e))?;
+            let file = self
+                .segment
+                .file()
+                .map_err(|e| self.view.io(self.segment, e))?;
+            self.bytes = file
+                .read(from..to)
+                .map_err(|e| self.view.io(self.segment, e))?;
             self.window_start = from;
         }
         let at = usize::try_from(from - self.window_start).unwrap_or(usize::MAX);

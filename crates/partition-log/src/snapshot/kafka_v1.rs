@@ -24,7 +24,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<ProducerView>> {
     if version != 1 || crc32c(bytes.get(6..)?) != crc {
         return None;
     }
-    let count = usize::try_from(i32::from_be_bytes(bytes.get(6..ENTRIES)?.try_into().ok()?)).ok()?;
+    let count =
+        usize::try_from(i32::from_be_bytes(bytes.get(6..ENTRIES)?.try_into().ok()?)).ok()?;
     let entries = bytes.get(ENTRIES..)?;
     if entries.len() != count.checked_mul(ENTRY_BYTES)? {
         return None;
@@ -88,9 +89,19 @@ mod tests {
     fn one_batch_entries_load_across_the_wrap() {
         let views = parse(&file(&[one()])).unwrap();
         assert_eq!(views.len(), 1);
-        assert_eq!((views[0].producer_id, views[0].epoch, views[0].coordinator_epoch), (7, 2, 3));
+        assert_eq!(
+            (
+                views[0].producer_id,
+                views[0].epoch,
+                views[0].coordinator_epoch
+            ),
+            (7, 2, 3)
+        );
         let batch = views[0].window[0];
-        assert_eq!((batch.first_sequence, batch.last_sequence), (i32::MAX - 2, 1));
+        assert_eq!(
+            (batch.first_sequence, batch.last_sequence),
+            (i32::MAX - 2, 1)
+        );
         assert_eq!((batch.base_offset, batch.count), (37, 5));
         assert_eq!(views[0].open_transaction_offset, None);
     }

@@ -200,6 +200,24 @@ fn lz4_checksums_are_checked() {
 }
 
 #[test]
+fn lz4_blocks_above_the_size_that_the_frame_declares_are_refused() {
+    // A compressed block of 100,000 zeros, and a raw one of bytes without repetition.
+    let raw = (0..50_000u16).flat_map(u16::to_be_bytes).collect();
+    for content in [vec![0; 100_000], raw] {
+        let info = FrameInfo::new().block_size(BlockSize::Max256KB);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&content).unwrap();
+        let mut frame = encoder.finish().unwrap();
+        assert!(decompressed(Compression::Lz4, &frame, 1 << 20).unwrap() == content);
+        // The same blocks in a frame that declares 64 KiB.
+        frame[5] = 0x40;
+        frame[6] = twox_hash::XxHash32::oneshot(0, &frame[4..6]).to_be_bytes()[2];
+        let error = decompressed(Compression::Lz4, &frame, 1 << 20);
+        assert_eq!(error, Err(BatchError::Decompress { codec: "lz4" }));
+    }
+}
+
+#[test]
 fn zstd_frames_of_other_encoders_are_read_and_their_checksum_is_checked() {
     let hello = |head: &[u8], tail: &[u8]| {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd];

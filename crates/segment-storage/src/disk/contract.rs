@@ -11,23 +11,62 @@ const CASES: &[Case] = &[
     ("create_exists_once", create_exists_once),
     ("create_needs_its_directory", create_needs_its_directory),
     ("reserved_bytes_are_zeros", reserved_bytes_are_zeros),
-    ("written_bytes_are_read_after_publishing", written_bytes_are_read_after_publishing),
-    ("file_grows_beyond_what_is_reserved", file_grows_beyond_what_is_reserved),
-    ("read_above_the_published_end_is_refused", read_above_the_published_end_is_refused),
-    ("write_below_the_published_end_is_refused", write_below_the_published_end_is_refused),
-    ("bytes_survive_more_writes_cut_and_removal", bytes_survive_more_writes_cut_and_removal),
-    ("read_at_sees_what_is_not_published", read_at_sees_what_is_not_published),
-    ("reopened_file_has_its_bytes_and_nothing_published", reopened_file_has_its_bytes),
-    ("extend_keeps_bytes_and_adds_zeros", extend_keeps_bytes_and_adds_zeros),
-    ("cut_shortens_and_ends_writing", cut_shortens_and_ends_writing),
-    ("prepare_leaves_zeros_and_what_is_before", prepare_leaves_zeros_and_what_is_before),
-    ("list_is_sorted_and_tells_directories", list_is_sorted_and_tells_directories),
+    (
+        "written_bytes_are_read_after_publishing",
+        written_bytes_are_read_after_publishing,
+    ),
+    (
+        "file_grows_beyond_what_is_reserved",
+        file_grows_beyond_what_is_reserved,
+    ),
+    (
+        "read_above_the_published_end_is_refused",
+        read_above_the_published_end_is_refused,
+    ),
+    (
+        "write_below_the_published_end_is_refused",
+        write_below_the_published_end_is_refused,
+    ),
+    (
+        "bytes_survive_more_writes_cut_and_removal",
+        bytes_survive_more_writes_cut_and_removal,
+    ),
+    (
+        "read_at_sees_what_is_not_published",
+        read_at_sees_what_is_not_published,
+    ),
+    (
+        "reopened_file_has_its_bytes_and_nothing_published",
+        reopened_file_has_its_bytes,
+    ),
+    (
+        "extend_keeps_bytes_and_adds_zeros",
+        extend_keeps_bytes_and_adds_zeros,
+    ),
+    (
+        "cut_shortens_and_ends_writing",
+        cut_shortens_and_ends_writing,
+    ),
+    (
+        "prepare_leaves_zeros_and_what_is_before",
+        prepare_leaves_zeros_and_what_is_before,
+    ),
+    (
+        "list_is_sorted_and_tells_directories",
+        list_is_sorted_and_tells_directories,
+    ),
     ("rename_replaces", rename_replaces),
     ("rename_moves_a_directory", rename_moves_a_directory),
     ("remove_directory_takes_all", remove_directory_takes_all),
-    ("sync_and_drop_cache_keep_the_bytes", sync_and_drop_cache_keep_the_bytes),
+    (
+        "sync_and_drop_cache_keep_the_bytes",
+        sync_and_drop_cache_keep_the_bytes,
+    ),
     ("names_stay_inside", names_stay_inside),
-    ("lock_is_exclusive_until_dropped", lock_is_exclusive_until_dropped),
+    (
+        "lock_is_exclusive_until_dropped",
+        lock_is_exclusive_until_dropped,
+    ),
 ];
 
 /// Runs every case on a disk from `new`, which also returns what keeps the disk alive.
@@ -112,7 +151,10 @@ fn file_grows_beyond_what_is_reserved(disk: &dyn Disk) {
         let position = 4098 + step * 1000;
         file.write_at(&[7; 1000], b"", position).unwrap();
         file.publish(position + 1000);
-        assert_eq!(file.read(position..position + 1000).unwrap(), [7; 1000].as_slice());
+        assert_eq!(
+            file.read(position..position + 1000).unwrap(),
+            [7; 1000].as_slice()
+        );
     }
 }
 
@@ -137,7 +179,10 @@ fn write_below_the_published_end_is_refused(disk: &dyn Disk) {
         assert_eq!(kind(file.write_at(b"x", b"", 2)), ErrorKind::InvalidInput);
         let large = vec![b'x'; 50_000];
         assert_eq!(kind(file.write_at(&large, b"", 0)), ErrorKind::InvalidInput);
-        assert_eq!(kind(file.prepare(2, Prepare::Zeros)), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(file.prepare(2, Prepare::Zeros)),
+            ErrorKind::InvalidInput
+        );
         assert_eq!(file.read(0..3).unwrap(), b"abc".as_slice());
         file.write_at(b"d", b"", 3).unwrap();
     }
@@ -234,16 +279,27 @@ fn prepare_leaves_zeros_and_what_is_before(disk: &dyn Disk) {
 }
 
 fn entry(name: &str, len: u64, is_directory: bool) -> DirectoryEntry {
-    DirectoryEntry { name: name.to_owned(), len, is_directory }
+    DirectoryEntry {
+        name: name.to_owned(),
+        len,
+        is_directory,
+    }
 }
 
 fn list_is_sorted_and_tells_directories(disk: &dyn Disk) {
     assert_eq!(disk.list("").unwrap(), []);
     disk.create("b", 5000).unwrap();
     disk.create_directory("a").unwrap();
-    disk.create("c", 0).unwrap().write_at(b"xyz", b"", 0).unwrap();
+    disk.create("c", 0)
+        .unwrap()
+        .write_at(b"xyz", b"", 0)
+        .unwrap();
     disk.create("a/z", 1).unwrap();
-    let root = [entry("a", 0, true), entry("b", 5000, false), entry("c", 3, false)];
+    let root = [
+        entry("a", 0, true),
+        entry("b", 5000, false),
+        entry("c", 3, false),
+    ];
     assert_eq!(disk.list("").unwrap(), root);
     assert_eq!(disk.list("a").unwrap(), [entry("z", 1, false)]);
     assert!(disk.list("b").is_err());
@@ -251,7 +307,10 @@ fn list_is_sorted_and_tells_directories(disk: &dyn Disk) {
 
 fn rename_replaces(disk: &dyn Disk) {
     disk.create_directory("d").unwrap();
-    disk.create("old", 0).unwrap().write_at(b"old", b"", 0).unwrap();
+    disk.create("old", 0)
+        .unwrap()
+        .write_at(b"old", b"", 0)
+        .unwrap();
     let file = disk.create("d/new", 0).unwrap();
     file.write_at(b"new", b"", 0).unwrap();
     disk.rename("d/new", "old").unwrap();
@@ -299,8 +358,16 @@ fn names_stay_inside(disk: &dyn Disk) {
     for bad in ["", "/tmp/a", "../a", "a/../../b", "a//b", "."] {
         assert_eq!(kind(disk.create(bad, 0)), ErrorKind::InvalidInput, "{bad}");
         assert_eq!(kind(disk.open(bad)), ErrorKind::InvalidInput, "{bad}");
-        assert_eq!(kind(disk.create_directory(bad)), ErrorKind::InvalidInput, "{bad}");
-        assert_eq!(kind(disk.remove_directory(bad)), ErrorKind::InvalidInput, "{bad}");
+        assert_eq!(
+            kind(disk.create_directory(bad)),
+            ErrorKind::InvalidInput,
+            "{bad}"
+        );
+        assert_eq!(
+            kind(disk.remove_directory(bad)),
+            ErrorKind::InvalidInput,
+            "{bad}"
+        );
         assert_eq!(kind(disk.lock(bad, "x")), ErrorKind::InvalidInput, "{bad}");
     }
     disk.create("a", 0).unwrap();

@@ -37,23 +37,23 @@ pub(crate) struct Map {
 impl Map {
     /// Maps the first `len` bytes for stores. All of them must be reserved: a store into a page
     /// without blocks on a full disk is a signal and no error (R1).
-    pub(crate) fn writable(
-        file: &File,
-        len: u64,
-        published: Arc<Published>,
-    ) -> io::Result<Self> {
+    pub(crate) fn writable(file: &File, len: u64, published: Arc<Published>) -> io::Result<Self> {
         let raw = MmapOptions::new().len(size(len)?).map_raw(file)?;
-        Ok(Self { raw, published, writable: true })
+        Ok(Self {
+            raw,
+            published,
+            writable: true,
+        })
     }
 
     /// Maps `len` bytes for reading; the file may still grow into them.
-    pub(crate) fn read_only(
-        file: &File,
-        len: u64,
-        published: Arc<Published>,
-    ) -> io::Result<Self> {
+    pub(crate) fn read_only(file: &File, len: u64, published: Arc<Published>) -> io::Result<Self> {
         let raw = MmapOptions::new().len(size(len)?).map_raw_read_only(file)?;
-        Ok(Self { raw, published, writable: false })
+        Ok(Self {
+            raw,
+            published,
+            writable: false,
+        })
     }
 
     /// How many bytes are mapped.
@@ -73,7 +73,10 @@ impl Map {
         let end = end_of_write(head, body, position)?;
         if end > self.len() {
             let kind = io::ErrorKind::InvalidInput;
-            return Err(io::Error::new(kind, "the write ends past the end of the map"));
+            return Err(io::Error::new(
+                kind,
+                "the write ends past the end of the map",
+            ));
         }
         let _writing = self.published.begin_write(position)?;
         let start = size(position)?;
@@ -99,20 +102,31 @@ impl Map {
         self.published.check_read(&range)?;
         if range.end > self.len() {
             let kind = io::ErrorKind::UnexpectedEof;
-            return Err(io::Error::new(kind, "the range ends past the end of the map"));
+            return Err(io::Error::new(
+                kind,
+                "the range ends past the end of the map",
+            ));
         }
         let start = size(range.start)?;
         let len = size(range.end)? - start;
-        Ok(Bytes::from_owner(Slice { map: Arc::clone(self), start, len }))
+        Ok(Bytes::from_owner(Slice {
+            map: Arc::clone(self),
+            start,
+            len,
+        }))
     }
 
     /// Has the system fault in the pages of `range` for writing. Where it cannot, nothing happens:
     /// the first store into each page then pays for the fault.
     pub(crate) fn populate(&self, range: Range<u64>) {
         let Ok(start) = size(range.start) else { return };
-        let Ok(end) = size(range.end.min(self.len())) else { return };
+        let Ok(end) = size(range.end.min(self.len())) else {
+            return;
+        };
         if self.writable && start < end {
-            let _unsupported = self.raw.advise_range(Advice::PopulateWrite, start, end - start);
+            let _unsupported = self
+                .raw
+                .advise_range(Advice::PopulateWrite, start, end - start);
         }
     }
 }
@@ -172,7 +186,11 @@ mod tests {
         let (_file, published, map) = reserved(PAGE);
         map.put(b"abcdef", b"", 0).unwrap();
         published.raise(6, PAGE);
-        let owner = Slice { map, start: 2, len: 3 };
+        let owner = Slice {
+            map,
+            start: 2,
+            len: 3,
+        };
         assert_eq!(owner.as_ref(), b"cde");
     }
 
@@ -181,7 +199,10 @@ mod tests {
         let (_file, published, map) = reserved(PAGE);
         map.put(b"abcdef", b"", 0).unwrap();
         published.raise(3, PAGE);
-        assert_eq!(map.slice(0..4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            map.slice(0..4).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
         assert_eq!(map.slice(0..3).unwrap(), b"abc".as_slice());
     }
 
@@ -190,7 +211,10 @@ mod tests {
         let (_file, published, map) = reserved(PAGE);
         map.put(b"abc", b"", 0).unwrap();
         published.raise(3, PAGE);
-        assert_eq!(map.put(b"", b"x", 2).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            map.put(b"", b"x", 2).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         assert_eq!(map.slice(0..3).unwrap(), b"abc".as_slice());
     }
 
@@ -207,19 +231,25 @@ mod tests {
     fn map_for_reading_takes_no_stores() {
         let (file, published, _map) = reserved(PAGE);
         let map = Map::read_only(&file, PAGE, published).unwrap();
-        assert_eq!(map.put(b"a", b"", 0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            map.put(b"a", b"", 0).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
     }
 
     #[test]
     fn bytes_outlive_handles_cut_and_removal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("segment");
-        let file =
-            File::options().create_new(true).read(true).write(true).open(&path).unwrap();
+        let file = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         file.set_len(8 * PAGE).unwrap();
         let published = Arc::new(Published::new());
-        let map =
-            Arc::new(Map::writable(&file, 8 * PAGE, Arc::clone(&published)).unwrap());
+        let map = Arc::new(Map::writable(&file, 8 * PAGE, Arc::clone(&published)).unwrap());
         let written = vec![7_u8; 5000];
         map.put(&written, b"", 0).unwrap();
         published.raise(5000, 8 * PAGE);
@@ -237,8 +267,7 @@ mod tests {
     fn map_longer_than_its_file_shows_what_is_added() {
         let file = tempfile::tempfile().unwrap();
         let published = Arc::new(Published::new());
-        let map =
-            Arc::new(Map::read_only(&file, 4 * PAGE, Arc::clone(&published)).unwrap());
+        let map = Arc::new(Map::read_only(&file, 4 * PAGE, Arc::clone(&published)).unwrap());
         file.write_all_at(&[3; 6000], 0).unwrap();
         published.raise(6000, 6000);
         assert_eq!(map.slice(0..6000).unwrap(), [3_u8; 6000].as_slice());
@@ -266,7 +295,8 @@ mod tests {
             }
             for record in 0..RECORDS {
                 let bytes = [u8::try_from(record % 251).unwrap() + 1; 64];
-                map.put(&bytes[..10], &bytes[10..], record * RECORD).unwrap();
+                map.put(&bytes[..10], &bytes[10..], record * RECORD)
+                    .unwrap();
                 published.raise((record + 1) * RECORD, RECORD * RECORDS);
             }
         });

@@ -233,7 +233,10 @@ impl Disk for MemoryDisk {
     fn lock(&self, name: &str, holder: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
         check_name(name)?;
         self.state().image.lock(name, holder)?;
-        Ok(Box::new(Lock { disk: self.clone(), name: name.to_owned() }))
+        Ok(Box::new(Lock {
+            disk: self.clone(),
+            name: name.to_owned(),
+        }))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {

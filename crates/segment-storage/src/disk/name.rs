@@ -9,11 +9,16 @@ use std::io;
 /// `InvalidInput`.
 pub(crate) fn check_name(name: &str) -> io::Result<()> {
     let inside = !name.contains('\0')
-        && name.split('/').all(|component| !matches!(component, "" | "." | ".."));
+        && name
+            .split('/')
+            .all(|component| !matches!(component, "" | "." | ".."));
     if inside {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "the name leaves the data directory"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the name leaves the data directory",
+        ))
     }
 }
 
@@ -22,12 +27,20 @@ pub(crate) fn check_name(name: &str) -> io::Result<()> {
 /// # Errors
 /// `InvalidInput`.
 pub(crate) fn check_directory(name: &str) -> io::Result<()> {
-    if name.is_empty() { Ok(()) } else { check_name(name) }
+    if name.is_empty() {
+        Ok(())
+    } else {
+        check_name(name)
+    }
 }
 
 /// The name of `name` in `directory`, which may be the root `""`.
 pub(crate) fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+    if directory.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{directory}/{name}")
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +52,9 @@ mod tests {
         for good in ["a", "orders-3/00000000000000000042.log", "..a", "a/b/c"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "../a", "a/.", "a\0b"] {
+        for bad in [
+            "", "/a", "a/", "a//b", ".", "..", "a/../b", "../a", "a/.", "a\0b",
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
         assert!(check_directory("").is_ok());

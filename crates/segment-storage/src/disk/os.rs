@@ -72,7 +72,11 @@ impl OsDisk {
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
     }
 
     fn open_regular(&self, name: &str) -> io::Result<File> {
@@ -96,7 +100,11 @@ impl Disk for OsDisk {
     fn create(&self, name: &str, capacity: u64) -> io::Result<Arc<dyn DiskFile>> {
         self.check_writable()?;
         let path = self.path(name)?;
-        let file = options().read(true).write(true).create_new(true).open(&path)?;
+        let file = options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         let made = file
             .set_permissions(fs::Permissions::from_mode(FILE_MODE))
             .and_then(|()| OsFile::reserve(file, capacity));
@@ -117,7 +125,10 @@ impl Disk for OsDisk {
 
     fn extend(&self, name: &str, capacity: u64) -> io::Result<Arc<dyn DiskFile>> {
         self.check_writable()?;
-        Ok(Arc::new(OsFile::reserve(self.open_regular(name)?, capacity)?))
+        Ok(Arc::new(OsFile::reserve(
+            self.open_regular(name)?,
+            capacity,
+        )?))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<DirectoryEntry>> {
@@ -125,7 +136,9 @@ impl Disk for OsDisk {
         for entry in fs::read_dir(self.directory(directory)?)? {
             let entry = entry?;
             // Files of ours have names in ASCII; others are none of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             match entry.metadata() {
                 Ok(found) => entries.push(DirectoryEntry {
                     name,
@@ -169,7 +182,12 @@ impl Disk for OsDisk {
     fn lock(&self, name: &str, holder: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
         self.check_writable()?;
         let path = self.path(name)?;
-        let file = options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         Ok(Box::new(lock::take(file, holder)?))
     }
 
@@ -192,7 +210,9 @@ fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // Without `NONBLOCK`, opening a pipe that somebody put there would wait for its other end.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.mode(FILE_MODE).custom_flags(flags.bits().cast_signed());
+    options
+        .mode(FILE_MODE)
+        .custom_flags(flags.bits().cast_signed());
     options
 }
 
@@ -201,7 +221,11 @@ fn create_private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::symlink_metadata(path)?.is_dir() { Ok(()) } else { Err(error) }
+            if fs::symlink_metadata(path)?.is_dir() {
+                Ok(())
+            } else {
+                Err(error)
+            }
         }
         Err(error) => Err(error),
     }
@@ -216,8 +240,10 @@ fn create_root(root: &Path) -> io::Result<()> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let missing: Vec<&Path> =
-        parent.ancestors().take_while(|path| *path != Path::new("") && !path.exists()).collect();
+    let missing: Vec<&Path> = parent
+        .ancestors()
+        .take_while(|path| *path != Path::new("") && !path.exists())
+        .collect();
     fs::create_dir_all(parent)?;
     for made in missing.iter().rev() {
         match made.parent() {

@@ -23,7 +23,10 @@ pub(crate) struct Published {
 impl Published {
     /// Nothing is published and nothing is being written.
     pub(crate) fn new() -> Self {
-        Self { end: AtomicU64::new(0), writing: AtomicU64::new(IDLE) }
+        Self {
+            end: AtomicU64::new(0),
+            writing: AtomicU64::new(IDLE),
+        }
     }
 
     /// The published end; what was written before it was raised is visible afterwards (R4).
@@ -36,9 +39,15 @@ impl Published {
     /// # Panics
     /// If `end` lies beyond the file's length `len`, or inside of a write in progress.
     pub(crate) fn raise(&self, end: u64, len: u64) {
-        assert!(end <= len, "published end {end} is beyond the length {len} of the file");
+        assert!(
+            end <= len,
+            "published end {end} is beyond the length {len} of the file"
+        );
         let writing = self.writing.load(Ordering::Acquire);
-        assert!(end <= writing, "published end {end} is beyond a write in progress at {writing}");
+        assert!(
+            end <= writing,
+            "published end {end} is beyond a write in progress at {writing}"
+        );
         self.end.fetch_max(end, Ordering::Release);
     }
 
@@ -48,13 +57,17 @@ impl Published {
     /// `InvalidInput` below the published end or after a cut; `ResourceBusy` during another write.
     pub(crate) fn begin_write(&self, position: u64) -> io::Result<Writing<'_>> {
         let found =
-            self.writing.compare_exchange(IDLE, position, Ordering::AcqRel, Ordering::Acquire);
+            self.writing
+                .compare_exchange(IDLE, position, Ordering::AcqRel, Ordering::Acquire);
         match found {
             Ok(_) => {}
             Err(CUT) => return Err(refused("the file was cut and takes no writes")),
             Err(_) => {
                 let kind = io::ErrorKind::ResourceBusy;
-                return Err(io::Error::new(kind, "another write to the file is in progress"));
+                return Err(io::Error::new(
+                    kind,
+                    "another write to the file is in progress",
+                ));
             }
         }
         // From here on the guard gives the place free again.
@@ -75,7 +88,10 @@ impl Published {
         }
         if range.end > self.end() {
             let kind = io::ErrorKind::UnexpectedEof;
-            return Err(io::Error::new(kind, "the range ends above the published end"));
+            return Err(io::Error::new(
+                kind,
+                "the range ends above the published end",
+            ));
         }
         Ok(())
     }

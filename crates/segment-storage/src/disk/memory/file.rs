@@ -19,7 +19,11 @@ pub(super) struct MemoryFile {
 
 impl MemoryFile {
     pub(super) fn new(disk: MemoryDisk, file: u64) -> Self {
-        Self { disk, file, published: Published::new() }
+        Self {
+            disk,
+            file,
+            published: Published::new(),
+        }
     }
 }
 
@@ -106,7 +110,11 @@ impl DiskFile for MemoryFile {
 
     fn drop_cache(&self) -> io::Result<()> {
         self.sync()?;
-        self.disk.state().image.file_mut(self.file).forget_what_is_not_durable();
+        self.disk
+            .state()
+            .image
+            .file_mut(self.file)
+            .forget_what_is_not_durable();
         Ok(())
     }
 }

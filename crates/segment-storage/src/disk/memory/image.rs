@@ -51,7 +51,11 @@ impl Default for Image {
 impl Image {
     /// The same contents and names, what is dirty included.
     pub(super) fn after_kill(&self) -> Image {
-        Image { locks: BTreeSet::new(), free_bytes: None, ..self.clone() }
+        Image {
+            locks: BTreeSet::new(),
+            free_bytes: None,
+            ..self.clone()
+        }
     }
 
     /// What survives, in both images.
@@ -91,13 +95,12 @@ impl Image {
     }
 
     fn find(&self, name: &str) -> io::Result<u64> {
-        name.split('/').filter(|component| !component.is_empty()).try_fold(
-            ROOT,
-            |directory, component| {
+        name.split('/')
+            .filter(|component| !component.is_empty())
+            .try_fold(ROOT, |directory, component| {
                 let found = self.names(directory)?.live.get(component);
                 found.copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-            },
-        )
+            })
     }
 
     /// The directory that holds `name`, and the last component.
@@ -144,7 +147,9 @@ impl Image {
         match self.find(name).map(|number| self.names(number)) {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(_) => self.add(name, Node::Directory(Names::default())).map(|_| ()),
+            Err(_) => self
+                .add(name, Node::Directory(Names::default()))
+                .map(|_| ()),
         }
     }
 
@@ -223,7 +228,9 @@ impl Image {
         let begun = contents.begin_sync();
         contents.finish_sync(begun);
         let (directory, leaf) = self.place(name)?;
-        self.names_mut(directory)?.durable.insert(leaf.to_owned(), file);
+        self.names_mut(directory)?
+            .durable
+            .insert(leaf.to_owned(), file);
         Ok(())
     }
 
@@ -249,7 +256,9 @@ impl Image {
             Err(_) => {}
         }
         self.take_name(from)?;
-        self.names_mut(directory)?.live.insert(leaf.to_owned(), moved);
+        self.names_mut(directory)?
+            .live
+            .insert(leaf.to_owned(), moved);
         Ok(())
     }
 

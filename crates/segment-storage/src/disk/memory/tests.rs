@@ -17,7 +17,11 @@ fn written(disk: &MemoryDisk, name: &str, bytes: &[u8]) -> Arc<dyn DiskFile> {
 }
 
 fn names(disk: &MemoryDisk, directory: &str) -> Vec<String> {
-    disk.list(directory).unwrap().into_iter().map(|entry| entry.name).collect()
+    disk.list(directory)
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect()
 }
 
 #[test]
@@ -53,7 +57,10 @@ fn power_cut_keeps_synced_contents_under_synced_names() {
 #[test]
 fn name_without_sync_of_contents_is_an_empty_file() {
     let disk = MemoryDisk::new();
-    disk.create("a", 100).unwrap().write_at(b"abc", b"", 0).unwrap();
+    disk.create("a", 100)
+        .unwrap()
+        .write_at(b"abc", b"", 0)
+        .unwrap();
     disk.sync_names("").unwrap();
     assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"");
 }
@@ -97,7 +104,10 @@ fn failed_sync_loses_what_was_dirty_though_it_stays_visible() {
     file.write_at(b"kept", b"", 6).unwrap();
     file.sync().unwrap();
     assert_eq!(disk.read_file("a").unwrap(), b"lost\0\0kept");
-    assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"\0\0\0\0\0\0kept");
+    assert_eq!(
+        disk.after_power_cut().read_file("a").unwrap(),
+        b"\0\0\0\0\0\0kept"
+    );
     assert_eq!(disk.after_kill().read_file("a").unwrap(), b"lost\0\0kept");
 
     let found = disk.after_kill();
@@ -106,7 +116,10 @@ fn failed_sync_loses_what_was_dirty_though_it_stays_visible() {
 
     file.write_at(b"again", b"", 0).unwrap();
     file.sync().unwrap();
-    assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"again\0kept");
+    assert_eq!(
+        disk.after_power_cut().read_file("a").unwrap(),
+        b"again\0kept"
+    );
     assert_eq!(disk.syncs(), 3);
 }
 
@@ -127,7 +140,10 @@ fn failed_write_writes_nothing_and_fails_once() {
     let disk = MemoryDisk::new();
     let file = written(&disk, "a", b"abc");
     disk.fail_next_write(ErrorKind::Other);
-    assert_eq!(file.write_at(b"X", b"", 0).unwrap_err().kind(), ErrorKind::Other);
+    assert_eq!(
+        file.write_at(b"X", b"", 0).unwrap_err().kind(),
+        ErrorKind::Other
+    );
     assert_eq!(disk.read_file("a").unwrap(), b"abc");
     file.write_at(b"X", b"", 0).unwrap();
     assert_eq!(disk.read_file("a").unwrap(), b"Xbc");
@@ -141,9 +157,15 @@ fn full_disk_refuses_growth_and_nothing_else() {
     let file = disk.create("a", 6).unwrap();
     assert_eq!(disk.free_bytes().unwrap(), 4);
     let error = disk.create("b", 5).err().unwrap();
-    assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::StorageFull, Some(28)));
+    assert_eq!(
+        (error.kind(), error.raw_os_error()),
+        (ErrorKind::StorageFull, Some(28))
+    );
     assert_eq!(names(&disk, ""), ["a"]);
-    assert_eq!(disk.extend("a", 11).err().unwrap().kind(), ErrorKind::StorageFull);
+    assert_eq!(
+        disk.extend("a", 11).err().unwrap().kind(),
+        ErrorKind::StorageFull
+    );
     assert_eq!(file.len(), 6);
     file.write_at(b"123456", b"", 0).unwrap();
     let refused = file.write_at(b"12345", b"", 6).unwrap_err();
@@ -163,7 +185,10 @@ fn corruption_is_in_both_images() {
     disk.corrupt("a", 1, 0x01).unwrap();
     assert_eq!(disk.read_file("a").unwrap(), b"acc");
     assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"acc");
-    assert_eq!(disk.corrupt("a", 3, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(
+        disk.corrupt("a", 3, 1).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
 }
 
 #[test]
@@ -197,5 +222,8 @@ fn sync_at_a_gate_covers_what_was_written_before_it() {
     assert_eq!(disk.waiting_syncs(), 0);
     assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"before");
     file.sync().unwrap();
-    assert_eq!(disk.after_power_cut().read_file("a").unwrap(), b"beforeafter");
+    assert_eq!(
+        disk.after_power_cut().read_file("a").unwrap(),
+        b"beforeafter"
+    );
 }

@@ -82,7 +82,11 @@ impl OsFile {
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
     }
 
     /// Undoes the beginning of a failed write that began at the end of the file: where nothing is
@@ -97,7 +101,11 @@ impl OsFile {
         let len = self.len.load(Ordering::Relaxed);
         let undone = self.reserved.is_none()
             && (written == 0 || (position >= len && truncate(&self.file, len).is_ok()));
-        if undone { error } else { io::Error::other(error) }
+        if undone {
+            error
+        } else {
+            io::Error::other(error)
+        }
     }
 
     fn map_for_reading(&self, end: u64) -> io::Result<Arc<Map>> {
@@ -110,7 +118,11 @@ impl OsFile {
         // Mapping past the end of a growing file is allowed, and keeps such reads from mapping
         // again each time; nothing beyond the published end is ever touched.
         let len = self.len().max(end).max(mapped.saturating_mul(2));
-        let map = Arc::new(Map::read_only(&self.file, len, Arc::clone(&self.published))?);
+        let map = Arc::new(Map::read_only(
+            &self.file,
+            len,
+            Arc::clone(&self.published),
+        )?);
         *current = Some(Arc::clone(&map));
         Ok(map)
     }
@@ -119,7 +131,9 @@ impl OsFile {
 impl DiskFile for OsFile {
     fn len(&self) -> u64 {
         // A file opened for reading may be growing under its writer, in another process.
-        if !self.writable && let Ok(found) = self.file.metadata() {
+        if !self.writable
+            && let Ok(found) = self.file.metadata()
+        {
             self.len.store(found.len(), Ordering::Relaxed);
         }
         self.len.load(Ordering::Relaxed)

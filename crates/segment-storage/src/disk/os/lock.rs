@@ -23,7 +23,9 @@ pub(super) struct Lock {
 pub(super) fn take(file: File, holder: &str) -> io::Result<Lock> {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     // The text is for the errors of others only: on a full disk the lock is worth more (I13).
-    let _written = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
+    let _written = file
+        .set_len(0)
+        .and_then(|()| file.write_all_at(holder.as_bytes(), 0));
     Ok(Lock { _file: file })
 }
 
@@ -37,9 +39,14 @@ pub(super) fn holder(mut file: &File) -> io::Result<Option<String>> {
             let own_numbers = rustix::fs::fstatfs(file)
                 .is_ok_and(|found| u32::try_from(found.f_type).is_ok_and(is_own_numbers));
             let device = (!own_numbers).then(|| {
-                (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()))
+                (
+                    rustix::fs::major(metadata.dev()),
+                    rustix::fs::minor(metadata.dev()),
+                )
             });
-            table.lines().any(|line| is_lock_on(line, device, metadata.ino()))
+            table
+                .lines()
+                .any(|line| is_lock_on(line, device, metadata.ino()))
         }
         Err(_unreadable) => true,
     };
@@ -59,14 +66,18 @@ fn is_own_numbers(file_system: u32) -> bool {
 /// `1: FLOCK  ADVISORY  WRITE 4333 fe:00:9978019 0 EOF`, the device in hexadecimal.
 fn is_lock_on(line: &str, device: Option<(u32, u32)>, inode: u64) -> bool {
     // Lines of those who wait have an arrow after the number.
-    let mut fields = line.split_whitespace().skip(1).skip_while(|field| *field == "->");
+    let mut fields = line
+        .split_whitespace()
+        .skip(1)
+        .skip_while(|field| *field == "->");
     if fields.next() != Some("FLOCK") {
         return false;
     }
-    let Some(file) = fields.nth(3) else { return false };
+    let Some(file) = fields.nth(3) else {
+        return false;
+    };
     let mut parts = file.split(':');
-    let (Some(major), Some(minor), Some(found)) = (parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(major), Some(minor), Some(found)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
     let number = |text| u32::from_str_radix(text, 16).ok();

@@ -26,7 +26,8 @@ fn mapped_and_positional_writes_meet_in_one_file() {
     let largest_copied = vec![1; MAP_COPY_LIMIT];
     let smallest_written = vec![2; MAP_COPY_LIMIT + 1];
     file.write_at(&largest_copied, b"", 0).unwrap();
-    file.write_at(b"", &smallest_written, largest_copied.len() as u64).unwrap();
+    file.write_at(b"", &smallest_written, largest_copied.len() as u64)
+        .unwrap();
     let end = (largest_copied.len() + smallest_written.len()) as u64;
     file.publish(end);
     let expected = [largest_copied, smallest_written].concat();
@@ -53,7 +54,10 @@ fn failed_reservation_leaves_nothing_behind() {
     assert!(error.raw_os_error().is_some(), "{error}");
     assert_eq!(disk.list("").unwrap(), []);
 
-    disk.create("b", 0).unwrap().write_at(b"abc", b"", 0).unwrap();
+    disk.create("b", 0)
+        .unwrap()
+        .write_at(b"abc", b"", 0)
+        .unwrap();
     assert!(disk.extend("b", 1 << 60).is_err());
     assert_eq!(disk.list("").unwrap()[0].len, 3);
 }
@@ -72,6 +76,39 @@ fn write_past_the_largest_file_is_refused_without_effect() {
     assert_eq!(file.read(0..6).unwrap(), b"abcdef".as_slice());
 }
 
+/// I12, with a write that is cut off in the middle: the limit is 2 blocks of 512 bytes.
+#[test]
+fn write_that_does_not_fit_leaves_no_part_behind() {
+    let (_disk, root) = disk();
+    run_alone(
+        "written_under_a_file_size_limit",
+        "ulimit -f 2; trap '' XFSZ",
+        root.path(),
+    );
+}
+
+#[test]
+fn written_under_a_file_size_limit() {
+    let Some(root) = std::env::var_os("OS_DISK_TEST_ROOT") else {
+        return;
+    };
+    let disk = OsDisk::open(root.into()).unwrap();
+    let file = disk.create("a", 0).unwrap();
+    file.write_at(&[1; 100], b"", 0).unwrap();
+    let error = file.write_at(&[2; 600], &[3; 1400], 100).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{error}");
+    assert_eq!((file.len(), disk.list("").unwrap()[0].len), (100, 100));
+    file.write_at(&[4; 50], b"", 100).unwrap();
+
+    // Bytes that were there before are gone: that is no refusal.
+    let error = file.write_at(&[5; 2000], b"", 60).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
+
+    let error = disk.create("b", 4096).err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{error}");
+    assert_eq!(disk.list("").unwrap().len(), 1);
+}
+
 #[test]
 fn symbolic_links_are_not_followed() {
     let (disk, root) = disk();
@@ -80,14 +117,20 @@ fn symbolic_links_are_not_followed() {
     assert!(disk.open("link").is_err());
     assert!(disk.extend("link", 10).is_err());
     assert!(disk.lock("link", "holder").is_err());
-    assert_eq!(disk.create("link", 0).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(
+        disk.create("link", 0).err().unwrap().kind(),
+        io::ErrorKind::AlreadyExists
+    );
     assert_eq!(outside.as_file().metadata().unwrap().len(), 0);
 }
 
 #[test]
 fn pipe_is_refused_without_waiting() {
     let (disk, root) = disk();
-    let made = Command::new("mkfifo").arg(root.path().join("pipe")).status().unwrap();
+    let made = Command::new("mkfifo")
+        .arg(root.path().join("pipe"))
+        .status()
+        .unwrap();
     assert!(made.success());
     assert!(disk.open("pipe").is_err());
     let reading = OsDisk::read_only(root.path().to_owned()).unwrap();
@@ -100,9 +143,15 @@ fn missing_root_is_made_with_its_parents() {
     let path = root.path().join("a/b/c");
     let missing = OsDisk::read_only(path.clone()).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    OsDisk::open(path.clone()).unwrap().create("file", 0).unwrap();
+    OsDisk::open(path.clone())
+        .unwrap()
+        .create("file", 0)
+        .unwrap();
     assert_eq!(mode(&path), 0o700);
-    assert_eq!(OsDisk::open(path.clone()).unwrap().list("").unwrap().len(), 1);
+    assert_eq!(
+        OsDisk::open(path.clone()).unwrap().list("").unwrap().len(),
+        1
+    );
     let not_a_directory = OsDisk::open(path.join("file")).unwrap_err();
     assert_eq!(not_a_directory.kind(), io::ErrorKind::NotADirectory);
 }
@@ -111,7 +160,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Runs `test`, which must be `#[ignore]`-free and quick, in a process of its own.
+/// Runs `test` in a process of its own, after some commands of the shell.
 fn run_alone(test: &str, shell_before: &str, root: &Path) {
     let script = format!("{shell_before}; exec \"$0\" --exact disk::os::tests::{test}");
     let output = Command::new("sh")
@@ -130,7 +179,11 @@ fn run_alone(test: &str, shell_before: &str, root: &Path) {
 fn modes_do_not_depend_on_the_umask() {
     let (disk, root) = disk();
     for umask in ["000", "777"] {
-        run_alone("created_under_the_umask_of_the_process", &format!("umask {umask}"), root.path());
+        run_alone(
+            "created_under_the_umask_of_the_process",
+            &format!("umask {umask}"),
+            root.path(),
+        );
         assert_eq!(mode(&root.path().join("d")), 0o700);
         assert_eq!(mode(&root.path().join("d/file")), 0o600);
         disk.remove_directory("d").unwrap();
@@ -156,10 +209,18 @@ fn lock_excludes_other_processes() {
 
 #[test]
 fn lock_of_another_process() {
-    let Some(root) = std::env::var_os("OS_DISK_TEST_ROOT") else { return };
+    let Some(root) = std::env::var_os("OS_DISK_TEST_ROOT") else {
+        return;
+    };
     let disk = OsDisk::open(root.into()).unwrap();
-    assert_eq!(disk.lock("LOCK", "x").err().unwrap().kind(), io::ErrorKind::WouldBlock);
-    assert_eq!(disk.lock_holder("LOCK").unwrap().as_deref(), Some("process 1 on here"));
+    assert_eq!(
+        disk.lock("LOCK", "x").err().unwrap().kind(),
+        io::ErrorKind::WouldBlock
+    );
+    assert_eq!(
+        disk.lock_holder("LOCK").unwrap().as_deref(),
+        Some("process 1 on here")
+    );
 }
 
 #[test]
@@ -167,7 +228,10 @@ fn two_disks_of_one_process_exclude_each_other() {
     let (disk, root) = disk();
     let other = OsDisk::open(root.path().to_owned()).unwrap();
     let lock = disk.lock("LOCK", "first").unwrap();
-    assert_eq!(other.lock("LOCK", "x").err().unwrap().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(
+        other.lock("LOCK", "x").err().unwrap().kind(),
+        io::ErrorKind::WouldBlock
+    );
     drop(lock);
     other.lock("LOCK", "second").unwrap();
 }
@@ -199,7 +263,10 @@ fn read_only_disk_changes_nothing() {
     for error in denied {
         assert_eq!(error.unwrap().kind(), io::ErrorKind::PermissionDenied);
     }
-    assert_eq!(reading.lock_holder("LOCK").unwrap().as_deref(), Some("the writer"));
+    assert_eq!(
+        reading.lock_holder("LOCK").unwrap().as_deref(),
+        Some("the writer")
+    );
 
     // It sees what its writer adds, as soon as it publishes that for itself.
     written.write_at(b"def", b"", 3).unwrap();

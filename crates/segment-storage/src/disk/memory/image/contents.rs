@@ -62,7 +62,9 @@ impl Contents {
 
     pub(in crate::disk::memory) fn read(&self, range: Range<u64>) -> io::Result<&[u8]> {
         let range = index(range.start)?..index(range.end)?;
-        self.live.get(range).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.live
+            .get(range)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     pub(in crate::disk::memory) fn flip(&mut self, position: u64, xor: u8) -> io::Result<()> {
@@ -76,7 +78,10 @@ impl Contents {
     }
 
     pub(in crate::disk::memory) fn begin_sync(&mut self) -> BegunSync {
-        let begun = BegunSync { number: self.syncs_begun, len: self.live.len() };
+        let begun = BegunSync {
+            number: self.syncs_begun,
+            len: self.live.len(),
+        };
         self.syncs_begun += 1;
         begun
     }
@@ -99,9 +104,10 @@ impl Contents {
             let covered = *sync <= begun.number;
             if covered {
                 let end = range.end.min(durable.len());
-                if let (Some(to), Some(from)) =
-                    (durable.get_mut(range.start..end), live.get(range.start..end))
-                {
+                if let (Some(to), Some(from)) = (
+                    durable.get_mut(range.start..end),
+                    live.get(range.start..end),
+                ) {
                     to.copy_from_slice(from);
                 }
             }

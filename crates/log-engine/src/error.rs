@@ -1,0 +1,495 @@
+//! One enum per operation, and [`Error`], their sum.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use partition_log::Rejection;
+use record_batch::BatchError;
+use segment_storage::{Corruption, Latched, SlotError, StateFileError};
+
+use crate::config::{Ack, ConfigError};
+
+/// The one safe thing to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// The same call may succeed later; nothing was written.
+    Retry,
+    /// Whether it was written is not known: append the same batch again, with the same sequences.
+    Resolve,
+    /// Close the engine and open it again.
+    Reopen,
+    /// The call is wrong; another one is needed.
+    FixCall,
+    /// The data of the call is wrong, or files are damaged.
+    FixData,
+    /// Free space on the disk, then try again.
+    FreeSpace,
+    /// Nothing more can be done with this handle.
+    Stop,
+}
+
+/// Why an append has no offset.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The bytes are no batch that a producer may send. Nothing was written.
+    #[error("{0}")]
+    Invalid(#[source] BatchError),
+    /// Larger than the topic allows, or than a segment. Nothing was written.
+    #[error("batch of {bytes} bytes for topic {topic} exceeds {setting} {limit}; raise it or split the batch")]
+    TooLarge {
+        /// The topic.
+        topic: Arc<str>,
+        /// Bytes of the encoded batch.
+        bytes: u64,
+        /// The limit in force.
+        limit: u64,
+        /// The setting it comes from.
+        setting: &'static str,
+    },
+    /// The sequence check refused it. Nothing was written.
+    #[error("topic {topic}, partition {partition}: {rejection}")]
+    Rejected {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        #[source]
+        rejection: Rejection,
+    },
+    /// `try_append` found no segment ready. Nothing was written; one is being prepared.
+    #[error("no segment of {topic}-{partition} is ready; try again, or use append or blocking_append")]
+    NotReady {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+    },
+    /// The disk is full. Nothing was written; once there is space the next append succeeds.
+    #[error("no space for {topic}-{partition}: {needed} bytes needed, {free} free ({source}); free space and append again")]
+    NoSpace {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// Bytes that could not be reserved.
+        needed: u64,
+        /// Bytes free on the disk.
+        free: u64,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A file could not be made ready. Nothing was written.
+    #[error("a segment of {topic}-{partition} cannot be prepared: {source}; see whether descriptors or memory ran out")]
+    Io {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A sync or write failed before; this batch was not written.
+    #[error(transparent)]
+    LogFenced(Latched),
+    /// The log is damaged below its stable mark and takes no appends.
+    #[error(transparent)]
+    Corrupted(Corruption),
+    /// The engine is closed, or closing. Nothing was written.
+    #[error("the engine is closed; open it again")]
+    Closed,
+    /// The topic was deleted. What was written is gone with it.
+    #[error("topic {topic} was deleted")]
+    TopicDeleted {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// The engine was opened for reading only.
+    #[error("the engine is open for reading only; open it with Engine::open to append")]
+    ReadOnly,
+    /// A handle cannot promise less than its topic does.
+    #[error("topic {topic} promises {level}, {asked} is less; a handle can raise the level, never lower it")]
+    LevelTooLow {
+        /// The topic.
+        topic: Arc<str>,
+        /// The topic's level.
+        level: Ack,
+        /// The level asked for.
+        asked: Ack,
+    },
+    /// The batch is in the log but was not seen durable in time, or never will be by this engine.
+    #[error("whether the batch at offset {offset} of {topic}-{partition} is durable is not known ({why}); append the same batch again, with the same sequences, to learn it")]
+    OutcomeUnknown {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The offset that it has, if it stays.
+        offset: u64,
+        /// What happened.
+        why: Unknown,
+    },
+}
+
+/// Why an outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unknown {
+    /// The sync that would have made it durable failed.
+    #[error("{0}")]
+    Fenced(Latched),
+    /// It took longer than the append timeout.
+    #[error("no answer from the disk within {0} ms")]
+    TimedOut(u64),
+    /// The engine was closed, and not cleanly.
+    #[error("the engine was closed before the sync")]
+    Closed,
+}
+
+impl AppendError {
+    /// `false`: certainly not written. `true`: append the same batch again to learn it (I7).
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, AppendError::OutcomeUnknown { .. })
+    }
+
+    /// The one safe thing to do.
+    pub fn action(&self) -> Action {
+        match self {
+            AppendError::Invalid(_) | AppendError::TooLarge { .. } => Action::FixData,
+            AppendError::Rejected { .. } | AppendError::LevelTooLow { .. } => Action::FixCall,
+            AppendError::NotReady { .. } | AppendError::Io { .. } => Action::Retry,
+            AppendError::NoSpace { .. } => Action::FreeSpace,
+            AppendError::LogFenced(_) | AppendError::Closed => Action::Reopen,
+            AppendError::Corrupted(_) => Action::FixData,
+            AppendError::ReadOnly => Action::FixCall,
+            AppendError::TopicDeleted { .. } => Action::Stop,
+            AppendError::OutcomeUnknown { why: Unknown::TimedOut(_), .. } => Action::Resolve,
+            AppendError::OutcomeUnknown { .. } => Action::Reopen,
+        }
+    }
+
+    /// The error code that Kafka gives to this.
+    pub fn kafka_code(&self) -> i16 {
+        match self {
+            AppendError::Invalid(BatchError::Short { .. } | BatchError::Crc { .. }) => 2,
+            AppendError::Invalid(BatchError::TooLarge { .. }) => 10,
+            AppendError::Invalid(_) => 87,
+            AppendError::TooLarge { setting: "segment.bytes", .. } => 18,
+            AppendError::TooLarge { .. } => 10,
+            AppendError::Rejected { rejection, .. } => rejection.kafka_code(),
+            AppendError::OutcomeUnknown { why: Unknown::TimedOut(_), .. } => 7,
+            AppendError::TopicDeleted { .. } => 3,
+            AppendError::Closed => 6,
+            AppendError::LevelTooLow { .. } | AppendError::ReadOnly => 42,
+            _ => 56,
+        }
+    }
+}
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another handle, here or in another process, writes it.
+    #[error("data directory {directory} is in use by {holder}; close that one, or open read-only beside it")]
+    DirectoryInUse {
+        /// The directory.
+        directory: String,
+        /// Process, host and time, as the holder wrote them.
+        holder: String,
+    },
+    /// There is no data directory, and none may be made.
+    #[error("{directory} is not an oncelog data directory: it has no file `format`; name another one, or let it be created")]
+    Missing {
+        /// The directory.
+        directory: String,
+    },
+    /// There is one already.
+    #[error("{directory} is an oncelog data directory already; name another one")]
+    Exists {
+        /// The directory.
+        directory: String,
+    },
+    /// The directory holds something else.
+    #[error("{directory} is not empty and not an oncelog data directory (it holds {entry}); name an empty or a new one")]
+    NotADataDirectory {
+        /// The directory.
+        directory: String,
+        /// An entry that does not belong there.
+        entry: String,
+    },
+    /// A newer release wrote it.
+    #[error("{file} needs features {features:#x} that this release does not have; use the release that wrote it, or a newer one")]
+    NewerFormat {
+        /// The file.
+        file: String,
+        /// The unknown feature bits.
+        features: u64,
+    },
+    /// A metadata file is damaged.
+    #[error("{0}; run `oncelog verify`, then restore the file from a backup")]
+    StateFile(#[from] StateFileError),
+    /// A slot file is damaged.
+    #[error("{0}; run `oncelog verify`, then `oncelog repair`")]
+    SlotFile(#[from] SlotError),
+    /// The producer id allocator cannot be trusted.
+    #[error(transparent)]
+    Allocator(#[from] pid_allocator::AllocateError),
+    /// A log cannot be opened at all.
+    #[error("log {log}: {source}")]
+    Log {
+        /// `topic-partition`.
+        log: String,
+        /// Why.
+        source: partition_log::OpenError,
+    },
+    /// The system refuses.
+    #[error("{file}: {source}")]
+    Io {
+        /// File or directory.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Starting a thread failed.
+    #[error("a thread of the engine cannot be started: {source}")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why something about a topic was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// No such topic.
+    #[error("there is no topic {name}; create it with Engine::create_topic, or `oncelog topic create {name}`")]
+    UnknownTopic {
+        /// The name.
+        name: String,
+    },
+    /// No such partition.
+    #[error("topic {name} has partitions 0 to {}, not {partition}", partitions - 1)]
+    UnknownPartition {
+        /// The topic.
+        name: String,
+        /// What was asked for.
+        partition: u32,
+        /// How many it has.
+        partitions: u32,
+    },
+    /// The name is not one that a topic may have (I42).
+    #[error("{name:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ - are, but not . or .. alone")]
+    IllegalName {
+        /// The name.
+        name: String,
+    },
+    /// The topic is there already.
+    #[error("topic {name} exists already, with {partitions} partitions")]
+    Exists {
+        /// The name.
+        name: String,
+        /// How many partitions it has.
+        partitions: u32,
+    },
+    /// Partition counts out of range.
+    #[error("a topic has 1 to 10000 partitions, not {partitions}")]
+    PartitionCount {
+        /// What was asked for.
+        partitions: u32,
+    },
+    /// An offset outside of what can be deleted.
+    #[error("offset {asked} is outside of {start} to {end} (the high watermark)")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        asked: u64,
+        /// Log start offset.
+        start: u64,
+        /// High watermark.
+        end: u64,
+    },
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine is open for reading only.
+    #[error("the engine is open for reading only")]
+    ReadOnly,
+    /// The engine is closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// A log could not be made.
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    /// The system refuses.
+    #[error("{file}: {source}")]
+    Io {
+        /// File or directory.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why there is no new producer session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// No producer id could be allocated.
+    #[error(transparent)]
+    Allocate(#[from] pid_allocator::AllocateError),
+    /// The engine is open for reading only.
+    #[error("the engine is open for reading only")]
+    ReadOnly,
+    /// The engine is closed.
+    #[error("the engine is closed")]
+    Closed,
+}
+
+/// Why a read failed. The reader stays where it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The offset was deleted.
+    #[error("offset {asked} of {topic}-{partition} was deleted, the log begins at {first}; read from there")]
+    Deleted {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        asked: u64,
+        /// First offset that exists.
+        first: u64,
+    },
+    /// The offset lies above the high watermark.
+    #[error("offset {asked} of {topic}-{partition} is above its high watermark {end}")]
+    OutOfRange {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        asked: u64,
+        /// The high watermark.
+        end: u64,
+    },
+    /// Damaged, or not readable; nothing was skipped.
+    #[error(transparent)]
+    Storage(#[from] segment_storage::ReadError),
+    /// A batch is whole, but what it holds is not as it must be.
+    #[error("the batch at offset {offset} of {topic}-{partition}: {source}; its producer wrote it so, read on behind it")]
+    Malformed {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// Base offset of the batch.
+        offset: u64,
+        /// What is wrong.
+        source: BatchError,
+    },
+    /// No such topic or partition.
+    #[error(transparent)]
+    Topic(#[from] Arc<TopicError>),
+    /// The files of another process's log could not be opened.
+    #[error(transparent)]
+    Open(#[from] Arc<partition_log::OpenError>),
+    /// The topic was deleted.
+    #[error("topic {topic} was deleted")]
+    TopicDeleted {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// The engine is closed.
+    #[error("the engine is closed")]
+    Closed,
+}
+
+impl ReadError {
+    /// The offset that a reader may go on from after [`ReadError::Deleted`].
+    pub fn first_available(&self) -> Option<u64> {
+        match self {
+            ReadError::Deleted { first, .. } => Some(*first),
+            _ => None,
+        }
+    }
+}
+
+/// Why an engine did not close cleanly. Everything that was answered is safe; the next open
+/// recovers.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The disk did not answer in time (I32).
+    #[error("closing took longer than {timeout_ms} ms; the next open recovers")]
+    TimedOut {
+        /// The deadline, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Some logs could not be closed.
+    #[error("{log} was not closed cleanly: {source}; the next open recovers it")]
+    Log {
+        /// `topic-partition`, or the file.
+        log: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A log was fenced before.
+    #[error(transparent)]
+    Fenced(#[from] Latched),
+}
+
+/// Any error of this crate, for those who only pass it on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Of opening.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Of topics.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// Of sessions.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Of appending.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Of reading.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Of closing.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// Of settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Error {
+    /// The one safe thing to do.
+    pub fn action(&self) -> Action {
+        match self {
+            Error::Append(error) => error.action(),
+            Error::Open(OpenError::DirectoryInUse { .. }) | Error::Session(_) => Action::Retry,
+            Error::Open(_) => Action::FixData,
+            Error::Topic(_) | Error::Config(_) => Action::FixCall,
+            Error::Read(ReadError::Storage(_) | ReadError::Malformed { .. }) => Action::FixData,
+            Error::Read(_) => Action::FixCall,
+            Error::Close(_) => Action::Reopen,
+        }
+    }
+}
+
+/// `topic-partition`, as logs are called.
+pub(crate) struct LogName<'a>(pub(crate) &'a str, pub(crate) u32);
+
+impl fmt::Display for LogName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
