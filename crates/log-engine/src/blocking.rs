@@ -40,7 +40,10 @@ pub(crate) fn refuse_async_worker(call: &str, instead: &str) {
         let _ = sender.send(());
         let _ = receiver.blocking_recv();
     });
-    assert!(may_wait.is_ok(), "`{call}` would block an async worker; use `{instead}` there");
+    assert!(
+        may_wait.is_ok(),
+        "`{call}` would block an async worker; use `{instead}` there"
+    );
 }
 
 struct Unpark(Thread);

@@ -65,7 +65,11 @@ pub enum ConfigError {
 }
 
 fn bad(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
-    ConfigError::BadValue { key, value: value.to_owned(), allowed }
+    ConfigError::BadValue {
+        key,
+        value: value.to_owned(),
+        allowed,
+    }
 }
 
 /// Names of all settings of a topic: Kafka's where Kafka has it.
@@ -202,14 +206,22 @@ impl TopicConfig {
                     .parse()
                     .map_err(|_| bad("idempotence", value, "true, false"))?;
             }
-            _ => return Err(ConfigError::UnknownKey { key: key.to_owned() }),
+            _ => {
+                return Err(ConfigError::UnknownKey {
+                    key: key.to_owned(),
+                });
+            }
         }
         Ok(())
     }
 
     /// All settings, as [`TopicConfig::set`] takes them.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let timestamps = if self.log_append_time { "LogAppendTime" } else { "CreateTime" };
+        let timestamps = if self.log_append_time {
+            "LogAppendTime"
+        } else {
+            "CreateTime"
+        };
         let unknown = match self.unknown {
             UnknownProducerPolicy::Strict => "strict",
             UnknownProducerPolicy::Kafka => "kafka",
@@ -266,8 +278,11 @@ impl TopicConfig {
     }
 
     pub(crate) fn partition(&self) -> PartitionConfig {
-        let visibility =
-            if self.ack == Ack::Synced { Visibility::Synced } else { Visibility::Written };
+        let visibility = if self.ack == Ack::Synced {
+            Visibility::Synced
+        } else {
+            Visibility::Written
+        };
         PartitionConfig {
             segment_bytes: self.segment_bytes,
             batch_bytes_max: self.batch_bytes_max,
@@ -344,7 +359,9 @@ mod tests {
 
     #[test]
     fn every_setting_comes_back_as_it_was_set() {
-        let mut config = TopicConfig::default().with_ack(Ack::Memory).with_idempotence(false);
+        let mut config = TopicConfig::default()
+            .with_ack(Ack::Memory)
+            .with_idempotence(false);
         for (key, value) in [
             ("flush.ms", "7"),
             ("flush.bytes", "8"),
@@ -374,7 +391,10 @@ mod tests {
         assert!(unknown.contains("retention.mss") && unknown.contains("segment.bytes"));
         for key in KEYS {
             let error = config.set(key, "perhaps").unwrap_err().to_string();
-            assert!(error.contains(key) && error.contains("allowed: "), "{error}");
+            assert!(
+                error.contains(key) && error.contains("allowed: "),
+                "{error}"
+            );
         }
         assert_eq!(config, TopicConfig::default());
         assert!(config.set("producer.window", "4").is_err());

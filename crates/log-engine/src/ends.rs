@@ -3,7 +3,7 @@
 //! Nobody is in a list. Whoever waits looks at the numbers, and at the state second, each time the
 //! partition wakes them; so a dropped future leaves nothing behind, and one store answers all.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
 use tokio::sync::Notify;
 
@@ -21,6 +21,7 @@ pub(crate) enum State {
 pub(crate) struct Ends {
     synced: AtomicU64,
     state: AtomicU8,
+    is_closing: AtomicBool,
     waiters: AtomicUsize,
     notify: Notify,
 }
@@ -43,6 +44,16 @@ impl Ends {
             2 => State::Closed,
             _ => State::Deleted,
         }
+    }
+
+    /// No append begins any more; those that wait still get their answer.
+    pub(crate) fn begin_close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+    }
+
+    /// Whether appends are refused because the engine closes.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
     }
 
     /// Ends waiting for good. A deleted partition stays so; else the last word counts.

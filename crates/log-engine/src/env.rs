@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use partition_log::Now;
 use rustix::time::{ClockId, clock_gettime};
 use segment_storage::{Disk, MemoryDisk, OsDisk};
 
@@ -27,7 +28,11 @@ impl Env {
     /// What the system says.
     pub fn os(path: impl AsRef<Path>) -> io::Result<Env> {
         let disk = Arc::new(OsDisk::open(path.as_ref().to_owned())?);
-        Ok(Env { disk, clock: Arc::new(SystemClock), seed: entropy() })
+        Ok(Env {
+            disk,
+            clock: Arc::new(SystemClock),
+            seed: entropy(),
+        })
     }
 
     /// Real files under `path`, none of which is ever written.
@@ -36,12 +41,20 @@ impl Env {
     /// What the system says; `NotFound` when there is no such directory.
     pub fn os_read_only(path: impl AsRef<Path>) -> io::Result<Env> {
         let disk = Arc::new(OsDisk::read_only(path.as_ref().to_owned())?);
-        Ok(Env { disk, clock: Arc::new(SystemClock), seed: 0 })
+        Ok(Env {
+            disk,
+            clock: Arc::new(SystemClock),
+            seed: 0,
+        })
     }
 
     /// A disk in memory, gone with the last engine on it, and the real time.
     pub fn memory() -> Env {
-        Env { disk: Arc::new(MemoryDisk::new()), clock: Arc::new(SystemClock), seed: entropy() }
+        Env {
+            disk: Arc::new(MemoryDisk::new()),
+            clock: Arc::new(SystemClock),
+            seed: entropy(),
+        }
     }
 }
 
@@ -74,7 +87,9 @@ impl Clock for SystemClock {
 
 fn milliseconds(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
-    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
+    time.tv_sec
+        .saturating_mul(1_000)
+        .saturating_add(time.tv_nsec / 1_000_000)
 }
 
 /// A clock that moves when told, for tests.
@@ -111,5 +126,28 @@ impl Clock for ManualClock {
 
     fn wall_ms(&self) -> i64 {
         self.wall_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// The clock of an open data directory: its elapsed time is a running total over all opens (R24).
+#[derive(Clone)]
+pub(crate) struct Time {
+    clock: Arc<dyn Clock>,
+    /// The total less the clock's own reading when the directory was opened.
+    offset_ms: u64,
+}
+
+impl Time {
+    /// A time that stands at `elapsed_ms` now.
+    pub(crate) fn from(clock: Arc<dyn Clock>, elapsed_ms: u64) -> Time {
+        let offset_ms = elapsed_ms.saturating_sub(clock.elapsed_ms());
+        Time { clock, offset_ms }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            elapsed_ms: self.offset_ms.saturating_add(self.clock.elapsed_ms()),
+            wall_ms: self.clock.wall_ms(),
+        }
     }
 }

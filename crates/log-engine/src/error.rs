@@ -38,7 +38,9 @@ pub enum AppendError {
     #[error("{0}")]
     Invalid(#[source] BatchError),
     /// Larger than the topic allows, or than a segment. Nothing was written.
-    #[error("batch of {bytes} bytes for topic {topic} exceeds {setting} {limit}; raise it or split the batch")]
+    #[error(
+        "batch of {bytes} bytes for topic {topic} exceeds {setting} {limit}; raise it or split the batch"
+    )]
     TooLarge {
         /// The topic.
         topic: Arc<str>,
@@ -61,7 +63,9 @@ pub enum AppendError {
         rejection: Rejection,
     },
     /// `try_append` found no segment ready. Nothing was written; one is being prepared.
-    #[error("no segment of {topic}-{partition} is ready; try again, or use append or blocking_append")]
+    #[error(
+        "no segment of {topic}-{partition} is ready; try again, or use append or blocking_append"
+    )]
     NotReady {
         /// The topic.
         topic: Arc<str>,
@@ -69,7 +73,9 @@ pub enum AppendError {
         partition: u32,
     },
     /// The disk is full. Nothing was written; once there is space the next append succeeds.
-    #[error("no space for {topic}-{partition}: {needed} bytes needed, {free} free ({source}); free space and append again")]
+    #[error(
+        "no space for {topic}-{partition}: {needed} bytes needed, {free} free ({source}); free space and append again"
+    )]
     NoSpace {
         /// The topic.
         topic: Arc<str>,
@@ -83,7 +89,9 @@ pub enum AppendError {
         source: Arc<io::Error>,
     },
     /// A file could not be made ready. Nothing was written.
-    #[error("a segment of {topic}-{partition} cannot be prepared: {source}; see whether descriptors or memory ran out")]
+    #[error(
+        "a segment of {topic}-{partition} cannot be prepared: {source}; see whether descriptors or memory ran out"
+    )]
     Io {
         /// The topic.
         topic: Arc<str>,
@@ -111,7 +119,9 @@ pub enum AppendError {
     #[error("the engine is open for reading only; open it with Engine::open to append")]
     ReadOnly,
     /// A handle cannot promise less than its topic does.
-    #[error("topic {topic} promises {level}, {asked} is less; a handle can raise the level, never lower it")]
+    #[error(
+        "topic {topic} promises {level}, {asked} is less; a handle can raise the level, never lower it"
+    )]
     LevelTooLow {
         /// The topic.
         topic: Arc<str>,
@@ -121,7 +131,9 @@ pub enum AppendError {
         asked: Ack,
     },
     /// The batch is in the log but was not seen durable in time, or never will be by this engine.
-    #[error("whether the batch at offset {offset} of {topic}-{partition} is durable is not known ({why}); append the same batch again, with the same sequences, to learn it")]
+    #[error(
+        "whether the batch at offset {offset} of {topic}-{partition} is durable is not known ({why}); append the same batch again, with the same sequences, to learn it"
+    )]
     OutcomeUnknown {
         /// The topic.
         topic: Arc<str>,
@@ -166,7 +178,10 @@ impl AppendError {
             AppendError::Corrupted(_) => Action::FixData,
             AppendError::ReadOnly => Action::FixCall,
             AppendError::TopicDeleted { .. } => Action::Stop,
-            AppendError::OutcomeUnknown { why: Unknown::TimedOut(_), .. } => Action::Resolve,
+            AppendError::OutcomeUnknown {
+                why: Unknown::TimedOut(_),
+                ..
+            } => Action::Resolve,
             AppendError::OutcomeUnknown { .. } => Action::Reopen,
         }
     }
@@ -177,10 +192,16 @@ impl AppendError {
             AppendError::Invalid(BatchError::Short { .. } | BatchError::Crc { .. }) => 2,
             AppendError::Invalid(BatchError::TooLarge { .. }) => 10,
             AppendError::Invalid(_) => 87,
-            AppendError::TooLarge { setting: "segment.bytes", .. } => 18,
+            AppendError::TooLarge {
+                setting: "segment.bytes",
+                ..
+            } => 18,
             AppendError::TooLarge { .. } => 10,
             AppendError::Rejected { rejection, .. } => rejection.kafka_code(),
-            AppendError::OutcomeUnknown { why: Unknown::TimedOut(_), .. } => 7,
+            AppendError::OutcomeUnknown {
+                why: Unknown::TimedOut(_),
+                ..
+            } => 7,
             AppendError::TopicDeleted { .. } => 3,
             AppendError::Closed => 6,
             AppendError::LevelTooLow { .. } | AppendError::ReadOnly => 42,
@@ -194,7 +215,9 @@ impl AppendError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Another handle, here or in another process, writes it.
-    #[error("data directory {directory} is in use by {holder}; close that one, or open read-only beside it")]
+    #[error(
+        "data directory {directory} is in use by {holder}; close that one, or open read-only beside it"
+    )]
     DirectoryInUse {
         /// The directory.
         directory: String,
@@ -202,7 +225,9 @@ pub enum OpenError {
         holder: String,
     },
     /// There is no data directory, and none may be made.
-    #[error("{directory} is not an oncelog data directory: it has no file `format`; name another one, or let it be created")]
+    #[error(
+        "{directory} is not an oncelog data directory: it has no file `format`; name another one, or let it be created"
+    )]
     Missing {
         /// The directory.
         directory: String,
@@ -214,7 +239,9 @@ pub enum OpenError {
         directory: String,
     },
     /// The directory holds something else.
-    #[error("{directory} is not empty and not an oncelog data directory (it holds {entry}); name an empty or a new one")]
+    #[error(
+        "{directory} is not empty and not an oncelog data directory (it holds {entry}); name an empty or a new one"
+    )]
     NotADataDirectory {
         /// The directory.
         directory: String,
@@ -222,7 +249,9 @@ pub enum OpenError {
         entry: String,
     },
     /// A newer release wrote it.
-    #[error("{file} needs features {features:#x} that this release does not have; use the release that wrote it, or a newer one")]
+    #[error(
+        "{file} needs features {features:#x} that this release does not have; use the release that wrote it, or a newer one"
+    )]
     NewerFormat {
         /// The file.
         file: String,
@@ -267,7 +296,9 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum TopicError {
     /// No such topic.
-    #[error("there is no topic {name}; create it with Engine::create_topic, or `oncelog topic create {name}`")]
+    #[error(
+        "there is no topic {name}; create it with Engine::create_topic, or `oncelog topic create {name}`"
+    )]
     UnknownTopic {
         /// The name.
         name: String,
@@ -283,7 +314,9 @@ pub enum TopicError {
         partitions: u32,
     },
     /// The name is not one that a topic may have (I42).
-    #[error("{name:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ - are, but not . or .. alone")]
+    #[error(
+        "{name:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ - are, but not . or .. alone"
+    )]
     IllegalName {
         /// The name.
         name: String,
@@ -354,7 +387,9 @@ pub enum SessionError {
 #[non_exhaustive]
 pub enum ReadError {
     /// The offset was deleted.
-    #[error("offset {asked} of {topic}-{partition} was deleted, the log begins at {first}; read from there")]
+    #[error(
+        "offset {asked} of {topic}-{partition} was deleted, the log begins at {first}; read from there"
+    )]
     Deleted {
         /// The topic.
         topic: Arc<str>,
@@ -381,7 +416,9 @@ pub enum ReadError {
     #[error(transparent)]
     Storage(#[from] segment_storage::ReadError),
     /// A batch is whole, but what it holds is not as it must be.
-    #[error("the batch at offset {offset} of {topic}-{partition}: {source}; its producer wrote it so, read on behind it")]
+    #[error(
+        "the batch at offset {offset} of {topic}-{partition}: {source}; its producer wrote it so, read on behind it"
+    )]
     Malformed {
         /// The topic.
         topic: Arc<str>,

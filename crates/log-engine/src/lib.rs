@@ -1,1 +1,53 @@
-//! log-engine
+//! The engine: topics, partitions, group commit, producer sessions, readers.
+//!
+//! [`Engine`] is one data directory, opened. [`Partition`] appends batches that are built already,
+//! [`ProducerSession`] builds them from records; [`Reader`] reads. The rule for names is that of
+//! tokio's channels: a plain name is `async`, `blocking_` waits on this thread, `try_` never
+//! waits. No runtime is needed: the futures run on any executor, and the engine has its own
+//! threads, each a loop around one function:
+//!
+//! * the committer makes durable what was appended and answers whoever waits for it,
+//! * the segment feeder prepares the next segment ahead of need,
+//! * the timer wakes both when it is time.
+
+#![forbid(unsafe_code)]
+
+mod blocking;
+mod committer;
+mod config;
+mod core;
+mod directory;
+mod ends;
+mod engine;
+mod env;
+mod error;
+mod handle;
+mod partition;
+mod partitioner;
+mod reader;
+mod record;
+mod segment_feeder;
+mod session;
+mod topics;
+
+pub use config::{Ack, ConfigError, Create, TopicConfig};
+pub use engine::{Builder, Engine, OpenReport};
+pub use env::{Clock, Env, ManualClock, SystemClock};
+pub use error::{
+    Action, AppendError, CloseError, Error, OpenError, ReadError, SessionError, TopicError, Unknown,
+};
+pub use handle::{Appended, Partition, PartitionDescription, Pending, Topic, TopicDescription};
+pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
+pub use partitioner::partition_for_key;
+pub use reader::{Batches, ConsumedRecord, Reader, ReaderBuilder, Start};
+pub use record::Record;
+pub use record_batch::{
+    Batch, BatchBuilder, BatchError, BatchHeader, Compression, ProducerIdentity, Records,
+};
+pub use session::{Appender, ProducerSession};
+
+/// What is below: disks, for tests and for those who bring their own.
+pub mod storage {
+    pub use segment_storage::disk::{DirectoryEntry, Disk, DiskFile, Prepare};
+    pub use segment_storage::{MemoryDisk, OsDisk};
+}

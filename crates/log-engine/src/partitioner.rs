@@ -2,7 +2,7 @@
 //! by them and by us meet in the same partition.
 
 /// Kafka's variant of MurmurHash2 (`Utils.murmur2`): 32 bits, seed 0x9747b28c.
-pub fn murmur2(bytes: &[u8]) -> u32 {
+pub(crate) fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const FACTOR: u32 = 0x5bd1_e995;
     // Keys have less than 2^31 bytes; of longer ones the hash would see the low 32 bits, as in C.

@@ -1,2 +1,43 @@
-//! The `oncelog` command.
-fn main() {}
+//! The `oncelog` command: the log engine on a data directory, from a shell.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod cmd;
+mod columns;
+mod exit;
+mod interrupt;
+mod lines;
+mod lossy;
+mod output;
+mod progress;
+mod sender;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::interrupt::Interrupt;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let interrupt = Interrupt::install()?;
+    let common = &cli.common;
+    match &cli.command {
+        Command::Demo(args) => cmd::demo::run(args, common, &interrupt),
+        Command::Topic(args) => cmd::topic::run(args, common),
+        Command::Produce(args) => cmd::produce::run(args, common, &interrupt),
+        Command::Consume(args) => cmd::consume::run(args, common, &interrupt),
+        Command::Producers(args) => cmd::producers::run(args, common, &interrupt),
+        Command::Dump(args) => cmd::dump::run(args, common, &interrupt),
+        Command::Verify(_) => cmd::verify::run(common),
+    }
+}

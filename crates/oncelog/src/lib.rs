@@ -1,1 +1,8 @@
-//! oncelog
+//! A crash-safe event log inside your Rust program that stores every record once, however often it
+//! is sent.
+//!
+//! This crate is the one name to add; everything comes from the crates below it.
+
+#![forbid(unsafe_code)]
+
+pub use log_engine::*;

@@ -37,6 +37,11 @@ impl LogFollower {
         &self.view
     }
 
+    /// Where the log is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Looks what became durable since.
     ///
     /// # Errors

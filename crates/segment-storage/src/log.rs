@@ -26,6 +26,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 /// The largest segment that positions in the index can name.
 pub const SEGMENT_BYTES_LIMIT: u64 = 2 << 30;
 
+/// How far ahead of use the offset ceiling is raised at least, in offsets.
+const CEILING_STEP_MIN: u64 = 1_024;
+const CEILING_STEP_MAX: u64 = 1 << 32;
+
 /// When an append may be seen by readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
@@ -100,9 +104,14 @@ pub struct SegmentedLog {
     next_offset: u64,
     synced_offset: u64,
     ceiling: u64,
+    ceiling_step: u64,
+    ceiling_raised_ms: u64,
     dirty: VecDeque<Dirty>,
     unsealed: VecDeque<Arc<Segment>>,
     last_end: Mark,
+    /// The last file was closed cleanly and may be taken up again.
+    is_resting: bool,
+    is_closed: bool,
 }
 
 /// What recovery found, of which a [`SegmentedLog`] is made.
@@ -141,7 +150,11 @@ impl SegmentedLog {
             next_offset: found.next_offset,
             synced_offset: found.next_offset,
             ceiling: found.ceiling,
+            ceiling_step: CEILING_STEP_MIN,
+            ceiling_raised_ms: 0,
             dirty: VecDeque::new(),
+            is_closed: false,
+            is_resting: !found.unsealed.is_empty(),
             unsealed: found.unsealed,
             last_end: Mark {
                 position: found.end.0,
@@ -338,6 +351,7 @@ impl SegmentedLog {
     /// Ends the active segment, so that the next append begins another. Without effect on an
     /// empty one. The next commit seals it.
     pub fn roll(&mut self) {
+        self.is_resting = false;
         if let Some(active) = self.active.take_if(|a| a.position > 0) {
             self.unsealed.push_back(active.segment);
         }
@@ -360,10 +374,9 @@ impl SegmentedLog {
         let last = segments.last();
         let resume = match (&self.active, last) {
             // After a clean close the log goes on in its last file, unless that is half full.
-            (None, Some(last)) if self.unsealed.back().is_some_and(|u| Arc::ptr_eq(u, last)) => {
+            (None, Some(last)) if self.is_resting => {
                 let fits = self.last_end.position + self.needed_bytes;
-                let room = fits.saturating_mul(2) <= self.config.segment_bytes;
-                (last.footer().is_none() && self.dirty.is_empty() && room).then(|| last.clone())
+                (fits.saturating_mul(2) <= self.config.segment_bytes).then(|| last.clone())
             }
             _ => None,
         };
@@ -415,9 +428,14 @@ impl SegmentedLog {
     /// Takes a prepared segment over.
     pub fn offer(&mut self, prepared: Prepared) {
         self.preparing = false;
+        if self.is_closed {
+            prepared.discard();
+            return;
+        }
         if let Some(resumed) = prepared.resumed() {
             // It takes appends at once: nothing but the end of the file can be next.
             self.unsealed.retain(|s| s.base_offset() != resumed);
+            self.is_resting = false;
             self.roll_into(prepared);
         } else {
             self.prepared = Some(prepared);
@@ -431,14 +449,37 @@ impl SegmentedLog {
         self.needed_bytes = 0;
     }
 
-    /// What has to be synced, oldest first; empty when everything is durable.
-    pub fn begin_sync(&self) -> Vec<SyncItem> {
-        self.dirty.iter().cloned().map(SyncItem).collect()
+    /// What has to be synced, oldest first; empty when everything is durable. Unless `all` is
+    /// asked for, only what was rolled.
+    pub fn begin_sync(&self, all: bool) -> Vec<SyncItem> {
+        let is_active = |d: &Dirty| {
+            self.active
+                .as_ref()
+                .is_some_and(|a| Arc::ptr_eq(&a.segment, &d.segment))
+        };
+        self.dirty
+            .iter()
+            .filter(|d| all || !is_active(d))
+            .cloned()
+            .map(SyncItem)
+            .collect()
+    }
+
+    /// Whether the committer should take a turn although nobody waits for the disk: to seal what
+    /// was rolled, or to raise the ceiling ahead of need.
+    pub fn is_turn_due(&self) -> bool {
+        let rolled = !self.unsealed.is_empty() && !self.is_resting;
+        rolled || self.is_ceiling_due()
+    }
+
+    fn is_ceiling_due(&self) -> bool {
+        self.config.visibility == Visibility::Written
+            && self.next_offset + self.ceiling_step / 2 > self.ceiling
     }
 
     /// Whether there are unsynced bytes, or rolled segments to seal.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.unsealed.is_empty() && self.active.is_some()
+        !self.dirty.is_empty() || !self.unsealed.is_empty() && !self.is_resting
     }
 
     /// Takes note that an item was synced: its batches are durable.
@@ -482,6 +523,14 @@ impl SegmentedLog {
         (!earlier).then(|| self.mark(segment, *end, false))
     }
 
+    /// The stable mark at the synced end, once everything before it is sealed; `None` where the
+    /// synced end lies in a segment that was rolled since.
+    pub fn mark_now(&self) -> Option<StableMark> {
+        let active = self.active.as_ref()?;
+        let all = self.unsealed.is_empty() && self.dirty.is_empty();
+        all.then(|| self.mark(&active.segment, self.last_end, false))
+    }
+
     fn mark(&self, segment: &Segment, end: Mark, clean: bool) -> StableMark {
         StableMark {
             log_id: self.place.log_id,
@@ -501,8 +550,7 @@ impl SegmentedLog {
         let oldest = self.unsealed.front()?;
         let dirty = self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, oldest));
         // The last file of a cleanly closed log stays open for more.
-        let resting = self.active.is_none() && self.unsealed.len() == 1 && self.dirty.is_empty();
-        (!dirty && !resting).then(|| oldest.clone())
+        (!dirty && !self.is_resting).then(|| oldest.clone())
     }
 
     /// Takes note that a segment was sealed.
@@ -513,6 +561,22 @@ impl SegmentedLog {
     /// The offset ceiling in force (I9). Not used where only durable records are visible.
     pub fn ceiling(&self) -> u64 {
         self.ceiling
+    }
+
+    /// The ceiling to raise to, when half of the last step is used: write it
+    /// ([`Marks::write_ceiling`]), sync, then call [`SegmentedLog::raise_ceiling`]. Steps double
+    /// while raises come less than a second apart, and halve otherwise.
+    pub fn ceiling_due(&mut self, now_ms: u64) -> Option<u64> {
+        if !self.is_ceiling_due() {
+            return None;
+        }
+        let soon = now_ms.saturating_sub(self.ceiling_raised_ms) < 1_000;
+        self.ceiling_step = match soon && self.ceiling > 0 {
+            true => self.ceiling_step.saturating_mul(2).min(CEILING_STEP_MAX),
+            false => (self.ceiling_step / 2).max(CEILING_STEP_MIN),
+        };
+        self.ceiling_raised_ms = now_ms;
+        Some(self.next_offset + self.ceiling_step)
     }
 
     /// Raises the ceiling, after [`Marks::write_ceiling`] and a sync, and publishes what waited.
@@ -536,6 +600,7 @@ impl SegmentedLog {
             self.dirty.is_empty(),
             "I1: a log is closed when all of it is durable"
         );
+        self.is_closed = true;
         if let Some(prepared) = self.prepared.take() {
             prepared.discard();
         }

@@ -108,6 +108,14 @@ impl Marks {
         })
     }
 
+    /// Believes only what the device has: for the writer, before it trusts a mark (R7).
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn settle(&self) -> io::Result<()> {
+        self.slots.settle()
+    }
+
     /// The log that the file belongs to.
     pub fn log_id(&self) -> u128 {
         self.log_id

@@ -97,6 +97,9 @@ impl SegmentedLog {
         generation: i32,
     ) -> Result<(SegmentedLog, Recovered), OpenError> {
         let marks = Arc::new(open_marks(&place)?);
+        marks
+            .settle()
+            .map_err(|e| io_error(&place, crate::marks::FILE, e))?;
         let (mark, ceiling, start) = (marks.mark()?, marks.ceiling()?, marks.start()?);
         let listing = list(&place)?;
         let found = Found {
@@ -198,7 +201,7 @@ impl Recovery {
                 self.check_continues(base, self.mark.previous_end)?;
                 if clean && bytes == self.mark.position {
                     self.rest_at_mark();
-                    return Ok(());
+                    return self.remove_prepared(&listing.prepared);
                 }
                 self.report.clean = false;
             }
@@ -217,8 +220,7 @@ impl Recovery {
         self.scan_above(&listing)
     }
 
-    // Clean: nothing above the mark. A prepared file that was not used may be left by a crash
-    // between the mark and its removal; it is removed by the next unclean open.
+    // Clean: nothing above the mark, and nothing was ever written into a prepared file.
     fn rest_at_mark(&mut self) {
         let whole = (self.mark.segment_base, self.mark.previous_end);
         let segment = Arc::new(Segment::resting(
@@ -532,11 +534,20 @@ impl Recovery {
                 .map_err(|e| io_error(&self.place, name, e))?;
             self.keep(base, end, &segment, &scan)?;
         }
-        for name in left {
-            self.place
-                .disk
-                .remove(&self.place.path(name))
-                .map_err(|e| io_error(&self.place, name, e))?;
+        let left: Vec<_> = prepared
+            .iter()
+            .filter(|p| left.contains(&p.0.as_str()))
+            .collect();
+        self.remove_prepared(left)
+    }
+
+    fn remove_prepared<'a>(
+        &self,
+        prepared: impl IntoIterator<Item = &'a (String, u64)>,
+    ) -> Result<(), Stop> {
+        for (name, _) in prepared {
+            let removed = self.place.disk.remove(&self.place.path(name));
+            removed.map_err(|e| io_error(&self.place, name, e))?;
         }
         Ok(())
     }

@@ -1,0 +1,351 @@
+//! What the engine's handles and its threads share.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use pid_allocator::PidAllocator;
+use segment_storage::Disk;
+
+use crate::committer::{self, Committer};
+use crate::config::EngineConfig;
+use crate::directory::Directory;
+use crate::ends::State;
+use crate::env::Time;
+use crate::error::CloseError;
+use crate::partition::{Follow, PartitionState, Source};
+use crate::segment_feeder::Feeder;
+use crate::topics::TopicState;
+
+/// How often waiting appends look at their deadline, marks that moved are synced, and so on.
+const HOUSEKEEPING_MS: u64 = 1_000;
+/// A mark that moved is synced at most this much later (R14).
+const MARK_SYNC_MS: u64 = 5_000;
+/// How often producers that fell silent are looked for, as in Kafka.
+const EXPIRY_CHECK_MS: u64 = 600_000;
+/// How often the elapsed time is saved: what a crash takes from it.
+const SAVE_TIME_MS: u64 = 60_000;
+/// How often a log of another process is looked at while somebody waits for it.
+const FOLLOW_MS: u64 = 50;
+
+/// The engine behind all of its handles.
+pub(crate) struct Core {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) time: Time,
+    pub(crate) config: EngineConfig,
+    /// `None` where another process writes the directory.
+    pub(crate) directory: Option<Directory>,
+    pub(crate) producer_ids: Option<PidAllocator>,
+    pub(crate) topics: RwLock<BTreeMap<Arc<str>, Arc<TopicState>>>,
+    /// Held while topics are made or removed, so that one list is written at a time.
+    pub(crate) topic_changes: Mutex<()>,
+    pub(crate) committer: Committer,
+    pub(crate) feeder: Feeder,
+    timer: Timer,
+    is_closed: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Timer {
+    state: Mutex<TimerState>,
+    wanted: Condvar,
+    next_housekeeping_ms: AtomicU64,
+    next_expiry_ms: AtomicU64,
+    next_save_ms: AtomicU64,
+}
+
+#[derive(Default)]
+struct TimerState {
+    /// Partitions at `interval` with unsynced bytes.
+    flushes: Vec<Arc<PartitionState>>,
+    is_stopped: bool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        time: Time,
+        config: EngineConfig,
+        directory: Option<Directory>,
+        producer_ids: Option<PidAllocator>,
+    ) -> Core {
+        Core {
+            disk,
+            time,
+            config,
+            directory,
+            producer_ids,
+            topics: RwLock::default(),
+            topic_changes: Mutex::default(),
+            committer: Committer::default(),
+            feeder: Feeder::default(),
+            timer: Timer::default(),
+            is_closed: AtomicBool::new(false),
+            threads: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Starts the threads that drive the turns.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(self: &Arc<Core>) -> io::Result<()> {
+        let core = self.clone();
+        self.spawn("oncelog-timer", move || core.keep_time())?;
+        if self.directory.is_some() {
+            let core = self.clone();
+            self.committer.add_worker();
+            self.spawn("oncelog-commit", move || core.committer.work(&core.time))?;
+            let core = self.clone();
+            self.spawn("oncelog-feeder", move || {
+                core.feeder.work(|| core.reserve_producer_ids());
+            })?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    fn reserve_producer_ids(&self) {
+        if let Some(ids) = &self.producer_ids
+            && ids.needs_block()
+        {
+            // A failure shows to whoever finds no id left, and housekeeping asks again.
+            let _ = ids.reserve(self.time.now().elapsed_ms);
+        }
+    }
+
+    /// Does what an append left to do for others.
+    pub(crate) fn follow_up(self: &Arc<Core>, partition: &Arc<PartitionState>, follow: Follow) {
+        if follow.feed {
+            self.feeder.enqueue(partition);
+        }
+        if follow.commit {
+            self.commit(partition);
+        } else if follow.flush_later {
+            self.timer.state.lock().flushes.push(partition.clone());
+            self.timer.wanted.notify_one();
+        }
+    }
+
+    /// Has everything that was written to a partition synced.
+    pub(crate) fn commit(self: &Arc<Core>, partition: &Arc<PartitionState>) {
+        let more = self.committer.sync(partition);
+        self.more_workers(more);
+    }
+
+    fn more_workers(self: &Arc<Core>, more: bool) {
+        if more {
+            let core = self.clone();
+            // With fewer workers the others do it; the first one is started with the engine.
+            let _ = self.spawn("oncelog-commit", move || core.committer.work(&core.time));
+        }
+    }
+
+    /// The loop of the timer's thread.
+    fn keep_time(self: &Arc<Core>) {
+        loop {
+            let mut state = self.timer.state.lock();
+            if state.is_stopped {
+                return;
+            }
+            let now_ms = self.time.now().elapsed_ms;
+            let mut wait_ms = if self.directory.is_some() {
+                200
+            } else {
+                FOLLOW_MS
+            };
+            for partition in &state.flushes {
+                let since = partition.dirty_since_ms.load(Ordering::Relaxed);
+                let due = since + partition.config.flush_ms();
+                wait_ms = wait_ms.min(due.saturating_sub(now_ms)).max(1);
+            }
+            self.timer
+                .wanted
+                .wait_for(&mut state, Duration::from_millis(wait_ms));
+            let mut due = Vec::new();
+            let now_ms = self.time.now().elapsed_ms;
+            state.flushes.retain(|partition| {
+                let since = partition.dirty_since_ms.load(Ordering::Relaxed);
+                let is_due = now_ms >= since + partition.config.flush_ms();
+                if is_due && since > 0 {
+                    due.push(partition.clone());
+                }
+                !is_due && since > 0
+            });
+            drop(state);
+            for partition in due {
+                self.commit(&partition);
+            }
+            self.tick();
+        }
+    }
+
+    /// What has to be done now and then.
+    pub(crate) fn tick(self: &Arc<Core>) {
+        let now = self.time.now();
+        let due = |at: &AtomicU64, every: u64| {
+            let is_due = now.elapsed_ms >= at.load(Ordering::Relaxed);
+            if is_due {
+                at.store(now.elapsed_ms + every, Ordering::Relaxed);
+            }
+            is_due
+        };
+        if self.directory.is_none() {
+            for partition in self.partitions() {
+                if let Source::Follower(follower) = &partition.source
+                    && partition.ends.is_waited_for()
+                {
+                    // What cannot be read now is tried again; a reader that reads sees the error.
+                    let _ = follower.refresh();
+                    partition.ends.wake();
+                }
+            }
+            return;
+        }
+        if !due(&self.timer.next_housekeeping_ms, HOUSEKEEPING_MS) {
+            return;
+        }
+        let expire = due(&self.timer.next_expiry_ms, EXPIRY_CHECK_MS);
+        for partition in self.partitions() {
+            self.keep_house(&partition, now.elapsed_ms, expire);
+        }
+        if due(&self.timer.next_save_ms, SAVE_TIME_MS)
+            && let Some(directory) = &self.directory
+        {
+            // Without it a crash makes producers live longer, never shorter.
+            let _ = directory.save_time(now);
+        }
+        self.reserve_producer_ids_later();
+    }
+
+    fn reserve_producer_ids_later(&self) {
+        if self
+            .producer_ids
+            .as_ref()
+            .is_some_and(PidAllocator::needs_block)
+        {
+            self.feeder.want_producer_ids();
+        }
+    }
+
+    fn keep_house(self: &Arc<Core>, partition: &Arc<PartitionState>, now_ms: u64, expire: bool) {
+        if partition.ends.is_waited_for() {
+            partition.ends.wake();
+        }
+        let mark_since = partition.mark_since_ms.load(Ordering::Relaxed);
+        if mark_since > 0 && now_ms >= mark_since + MARK_SYNC_MS {
+            let more = self.committer.sync_marks(partition);
+            self.more_workers(more);
+        }
+        let segment_since = partition.segment_since_ms.load(Ordering::Relaxed);
+        if segment_since > 0 && now_ms >= segment_since + partition.config.segment_ms() {
+            partition.segment_since_ms.store(0, Ordering::Relaxed);
+            if let Some(mut log) = partition.log() {
+                log.segments_mut().roll();
+            }
+            let more = self.committer.enqueue(partition);
+            self.more_workers(more);
+        }
+        if expire && let Some(mut log) = partition.log() {
+            log.expire_producers(self.time.now());
+        }
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Arc<PartitionState>> {
+        let topics = self.topics.read();
+        topics
+            .values()
+            .flat_map(|topic| topic.partitions.iter().cloned())
+            .collect()
+    }
+
+    /// Closes everything cleanly, unless that was done: refuses appends, takes the last turns,
+    /// ends the threads. Waits at most for the close timeout.
+    ///
+    /// # Errors
+    /// What could not be closed cleanly. The next open recovers it.
+    pub(crate) fn close(self: &Arc<Core>) -> Result<(), CloseError> {
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let (done, closed) = std::sync::mpsc::channel();
+        let core = self.clone();
+        let work = move || {
+            let _ = done.send(core.close_logs());
+        };
+        let timeout = self.config.close_timeout;
+        let outcome = match self.spawn("oncelog-close", work) {
+            Ok(()) => closed.recv_timeout(timeout).unwrap_or_else(|_| {
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                Err(CloseError::TimedOut { timeout_ms })
+            }),
+            // No thread to be had: then this one, without a deadline.
+            Err(_) => self.close_logs(),
+        };
+        self.committer.stop();
+        self.feeder.stop();
+        self.timer.state.lock().is_stopped = true;
+        self.timer.wanted.notify_all();
+        if !matches!(outcome, Err(CloseError::TimedOut { .. })) {
+            let me = thread::current().id();
+            for thread in std::mem::take(&mut *self.threads.lock()) {
+                if thread.thread().id() != me {
+                    let _ = thread.join();
+                }
+            }
+        }
+        outcome
+    }
+
+    fn close_logs(&self) -> Result<(), CloseError> {
+        let mut outcome = Ok(());
+        for partition in self.partitions() {
+            if matches!(partition.source, Source::Follower(_)) {
+                partition.ends.set_state(State::Closed);
+                continue;
+            }
+            // Appends look at the state under the lock, so none comes after this.
+            let log = partition.log();
+            let fenced = partition.ends.state() == State::Fenced;
+            partition.ends.begin_close();
+            drop(log);
+            if let Err(error) = committer::close(&partition, &self.time)
+                && outcome.is_ok()
+            {
+                let log = partition.name();
+                outcome = Err(CloseError::Log {
+                    log,
+                    source: Arc::new(error),
+                });
+            }
+            if !fenced {
+                partition.ends.set_state(State::Closed);
+            }
+        }
+        if let Some(directory) = &self.directory
+            && let Err(error) = directory.save_time(self.time.now())
+            && outcome.is_ok()
+        {
+            let log = crate::directory::GENERATION.to_owned();
+            outcome = Err(CloseError::Log {
+                log,
+                source: Arc::new(error),
+            });
+        }
+        outcome
+    }
+}

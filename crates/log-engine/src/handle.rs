@@ -1,0 +1,511 @@
+//! Users' handles on topics and partitions, and the append API for prebuilt batches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use partition_log::ProducerView;
+use record_batch::Batch;
+use segment_storage::Cursor;
+
+use crate::blocking;
+use crate::config::{Ack, TopicConfig};
+use crate::engine::Handle;
+use crate::error::{AppendError, ReadError, TopicError, Unknown};
+use crate::partition::{PartitionState, Source, Written};
+use crate::topics::TopicState;
+
+/// A topic. Cheap to clone; keeps the engine open.
+#[derive(Clone)]
+pub struct Topic {
+    pub(crate) engine: Arc<Handle>,
+    pub(crate) state: Arc<TopicState>,
+}
+
+/// A topic, described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicDescription {
+    /// Name.
+    pub name: String,
+    /// Identity; another one when the topic is deleted and made again.
+    pub id: u128,
+    /// Offsets between log start and high watermark, over all partitions. Without transactions,
+    /// and without a crash at a weaker level than `synced`, that is the number of records.
+    pub records: u64,
+    /// The partitions.
+    pub partitions: Vec<PartitionDescription>,
+    /// All settings.
+    pub config: Vec<(&'static str, String)>,
+}
+
+/// A partition, described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionDescription {
+    /// Number, from 0.
+    pub partition: u32,
+    /// First offset that can be read.
+    pub log_start_offset: u64,
+    /// The offset up to which readers see the log.
+    pub high_watermark: u64,
+    /// The offset below which no transaction is open.
+    pub last_stable_offset: u64,
+    /// The offset that the next record gets.
+    pub log_end_offset: u64,
+    /// Bytes of batches on disk.
+    pub size_bytes: u64,
+    /// Segment files.
+    pub segments: usize,
+    /// Producers known.
+    pub producers: usize,
+    /// Batches accepted from unknown producers in mid-sequence, since the open.
+    pub accepted_unknown: u64,
+    /// `open`, or why it takes no appends.
+    pub state: String,
+}
+
+impl Topic {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> u128 {
+        self.state.entry.id
+    }
+
+    /// How many partitions it has.
+    pub fn partitions(&self) -> u32 {
+        self.state.entry.partitions
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &TopicConfig {
+        &self.state.config
+    }
+
+    /// One of its partitions, from 0.
+    ///
+    /// # Errors
+    /// [`TopicError::UnknownPartition`].
+    pub fn partition(&self, partition: u32) -> Result<Partition, TopicError> {
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        let state = self.state.partitions.get(index).ok_or_else(|| {
+            let (name, partitions) = (self.name().to_owned(), self.partitions());
+            TopicError::UnknownPartition {
+                name,
+                partition,
+                partitions,
+            }
+        })?;
+        let level = self.state.config.ack();
+        Ok(Partition {
+            engine: self.engine.clone(),
+            state: state.clone(),
+            level,
+        })
+    }
+
+    /// What it holds.
+    pub fn describe(&self) -> TopicDescription {
+        let partitions: Vec<_> = self.state.partitions.iter().map(|p| describe(p)).collect();
+        TopicDescription {
+            name: self.name().to_owned(),
+            id: self.id(),
+            records: partitions
+                .iter()
+                .map(|p| p.high_watermark - p.log_start_offset)
+                .sum(),
+            partitions,
+            config: self.state.config.entries(),
+        }
+    }
+}
+
+fn describe(state: &PartitionState) -> PartitionDescription {
+    if let Source::Follower(follower) = &state.source {
+        // What cannot be read now shows as it was last.
+        let _ = follower.refresh();
+    }
+    let segments = state.reader.view().segments();
+    let size_bytes = segments.iter().filter_map(|s| s.bytes().ok()).sum();
+    let high_watermark = state.reader.high_watermark();
+    let (mut log_end_offset, mut producers, mut accepted_unknown) = (high_watermark, 0, 0);
+    let mut status = "open".to_owned();
+    if let Some(log) = state.log() {
+        log_end_offset = log.next_offset();
+        producers = log.producers().len();
+        accepted_unknown = log.producers().accepted_unknown();
+        if let Some(reason) = log.segments().latch().reason() {
+            status = reason.to_string();
+        } else if let Some(corruption) = log.corruption() {
+            status = corruption.to_string();
+        }
+    }
+    PartitionDescription {
+        partition: state.index,
+        log_start_offset: state.reader.log_start_offset(),
+        high_watermark,
+        last_stable_offset: state.reader.last_stable_offset(),
+        log_end_offset,
+        size_bytes,
+        segments: segments.len(),
+        producers,
+        accepted_unknown,
+        state: status,
+    }
+}
+
+/// A partition, for appending batches that are built already. Cheap to clone; keeps the engine
+/// open. [`crate::ProducerSession`] builds batches from records.
+#[derive(Clone)]
+pub struct Partition {
+    pub(crate) engine: Arc<Handle>,
+    pub(crate) state: Arc<PartitionState>,
+    level: Ack,
+}
+
+/// Where a batch is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// Offset of its first record.
+    pub offset: u64,
+    /// Offset of its last record.
+    pub last_offset: u64,
+    /// It was there already; the offsets are those of the first time. A success.
+    pub duplicate: bool,
+    /// The newest timestamp of its records, or the log's own, ms since 1970. `None` for a
+    /// duplicate in a log that keeps its own time.
+    pub timestamp: Option<i64>,
+}
+
+impl Partition {
+    /// Name of the topic.
+    pub fn topic(&self) -> &str {
+        &self.state.topic
+    }
+
+    /// Number of the partition, from 0.
+    pub fn index(&self) -> u32 {
+        self.state.index
+    }
+
+    /// The level at which this handle answers.
+    pub fn ack(&self) -> Ack {
+        self.level
+    }
+
+    /// A handle that answers at a higher level than the topic asks for.
+    ///
+    /// # Errors
+    /// [`AppendError::LevelTooLow`] when it would be lower.
+    pub fn raise_ack(&self, ack: Ack) -> Result<Partition, AppendError> {
+        let (topic, level) = (self.state.topic.clone(), self.state.config.ack());
+        if ack < level {
+            return Err(AppendError::LevelTooLow {
+                topic,
+                level,
+                asked: ack,
+            });
+        }
+        Ok(Partition {
+            level: ack,
+            ..self.clone()
+        })
+    }
+
+    /// First offset that can be read.
+    pub fn log_start_offset(&self) -> u64 {
+        self.state.reader.log_start_offset()
+    }
+
+    /// The offset up to which readers see the partition.
+    pub fn high_watermark(&self) -> u64 {
+        self.state.reader.high_watermark()
+    }
+
+    /// The offset that the next record gets; where another process writes, the high watermark.
+    pub fn log_end_offset(&self) -> u64 {
+        self.state
+            .log()
+            .map_or_else(|| self.high_watermark(), |log| log.next_offset())
+    }
+
+    /// The first record at or after a time: offset and timestamp, ms since 1970.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn offset_for_timestamp(&self, ms: i64) -> Result<Option<(u64, i64)>, ReadError> {
+        Ok(self.state.reader.offset_for_timestamp(ms)?)
+    }
+
+    /// What is known of the partition's producers, by producer id. Where another process writes,
+    /// that is what the durable part of the log says.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn producers(&self) -> Result<Vec<ProducerView>, ReadError> {
+        let mut views: Vec<_> = match (&self.state.source, self.state.log()) {
+            (_, Some(log)) => log.producers().iter().collect(),
+            (Source::Follower(follower), None) => {
+                follower
+                    .refresh()
+                    .map_err(|e| Arc::new(partition_log::OpenError::from(e)))?;
+                let view = follower.view();
+                let config = self.state.config.partition();
+                let (end, now) = (view.published(), self.engine.core.time.now());
+                let place = follower.place();
+                let (table, _) = partition_log::rebuild(place, view, &config, end, now.elapsed_ms)?;
+                table.iter().collect()
+            }
+            (Source::Writer(_), None) => Vec::new(),
+        };
+        views.sort_unstable_by_key(|view| view.producer_id);
+        Ok(views)
+    }
+
+    /// Deletes every record below `offset` for good: moves the log's start there, and removes the
+    /// segments that lie wholly below. Their producers stay known.
+    ///
+    /// # Errors
+    /// [`TopicError::OffsetOutOfRange`] above the high watermark (Kafka's error 1).
+    pub fn delete_before(&self, offset: u64) -> Result<(), TopicError> {
+        let end = self.high_watermark();
+        if offset > end {
+            let start = self.log_start_offset();
+            return Err(TopicError::OffsetOutOfRange {
+                asked: offset,
+                start,
+                end,
+            });
+        }
+        let Some(mut log) = self.state.log() else {
+            return Err(TopicError::ReadOnly);
+        };
+        if self.state.check_open().is_err() {
+            return Err(TopicError::Closed);
+        }
+        let now = self.engine.core.time.now();
+        log.delete_before(offset, now)
+            .map_err(|source| TopicError::Io {
+                file: self.engine.core.disk.display(&self.state.name()),
+                source,
+            })
+    }
+
+    /// Puts a batch into the log if that needs no waiting: one whole Kafka v2 batch, base offset
+    /// 0. It is in the log when this returns; what was promised holds when the returned
+    /// [`Pending`] says so.
+    ///
+    /// # Errors
+    /// [`AppendError`]; certainly not written. [`AppendError::NotReady`] when no segment is ready.
+    pub fn try_append(&self, batch: &[u8]) -> Result<Pending, AppendError> {
+        let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
+        self.write(&batch).map(|written| self.pending(written))
+    }
+
+    /// Appends a batch; it is as durable as the level promises when this returns. The same batch
+    /// again gets the same answer, with [`Appended::duplicate`] set.
+    ///
+    /// # Cancel safety
+    /// Dropped before the batch is in the log, nothing was written. Dropped after, it stays
+    /// there; appending it again tells.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&self, batch: &[u8]) -> Result<Appended, AppendError> {
+        self.start(batch).await?.wait().await
+    }
+
+    /// As [`Partition::append`], waiting on this thread.
+    ///
+    /// # Panics
+    /// On a worker of an async runtime.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn blocking_append(&self, batch: &[u8]) -> Result<Appended, AppendError> {
+        self.blocking_start(batch)?.blocking_wait()
+    }
+
+    /// Puts a batch into the log, waiting for room alone; the answer comes from the returned
+    /// [`Pending`]. For many in flight.
+    ///
+    /// # Panics
+    /// On a worker of an async runtime.
+    ///
+    /// # Errors
+    /// [`AppendError`]; certainly not written.
+    pub fn blocking_start(&self, batch: &[u8]) -> Result<Pending, AppendError> {
+        let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
+        self.blocking_start_parsed(&batch)
+            .map(|written| self.pending(written))
+    }
+
+    pub(crate) fn blocking_start_parsed(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
+        blocking::refuse_async_worker("blocking_append", "append");
+        match self.write(batch) {
+            Err(AppendError::NotReady { .. }) => {
+                blocking::wait("blocking_append", "append", self.start_parsed(batch))
+            }
+            done => done,
+        }
+    }
+
+    /// As [`Partition::blocking_start`], without blocking.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returned, nothing was written.
+    ///
+    /// # Errors
+    /// [`AppendError`]; certainly not written.
+    pub async fn start(&self, batch: &[u8]) -> Result<Pending, AppendError> {
+        let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
+        self.start_parsed(&batch)
+            .await
+            .map(|written| self.pending(written))
+    }
+
+    pub(crate) async fn start_parsed(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
+        let deadline = self.deadline();
+        loop {
+            let feeding = &self.state.feeding;
+            let seen = feeding.turns.load(Ordering::Acquire);
+            match self.write(batch) {
+                Err(AppendError::NotReady { .. }) => {}
+                done => return done,
+            }
+            let turned = || {
+                let turned = feeding.turns.load(Ordering::Acquire) != seen;
+                let late = self.engine.core.time.now().elapsed_ms >= deadline;
+                (turned || late || self.state.check_open().is_err()).then_some(turned)
+            };
+            if !self.state.ends.wait(turned).await {
+                self.state.check_open()?;
+                let (topic, partition) = (self.state.topic.clone(), self.state.index);
+                return Err(AppendError::NotReady { topic, partition });
+            }
+            if let Some((needed, source)) = feeding.failure.lock().clone() {
+                return Err(self.state.no_space(needed, source));
+            }
+        }
+    }
+
+    fn deadline(&self) -> u64 {
+        let core = &self.engine.core;
+        let timeout = core.config.append_timeout.as_millis();
+        let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
+        core.time.now().elapsed_ms.saturating_add(timeout)
+    }
+
+    pub(crate) fn write(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
+        let core = &self.engine.core;
+        let now = core.time.now();
+        let (written, follow) = self.state.write(batch, self.level, now);
+        core.follow_up(&self.state, follow);
+        written
+    }
+
+    pub(crate) fn pending(&self, written: Written) -> Pending {
+        Pending {
+            partition: self.clone(),
+            written,
+        }
+    }
+}
+
+/// A batch that is in the log and waits for what its level promises.
+#[must_use = "until it says so, the batch may not be durable"]
+pub struct Pending {
+    partition: Partition,
+    written: Written,
+}
+
+impl Pending {
+    /// Where the batch is, if it stays: nothing is promised yet.
+    pub fn appended(&self) -> Appended {
+        let (state, written) = (&self.partition.state, &self.written);
+        Appended {
+            topic: state.topic.clone(),
+            partition: state.index,
+            offset: written.base_offset,
+            last_offset: written.last_offset,
+            duplicate: written.duplicate,
+            timestamp: written.timestamp,
+        }
+    }
+
+    /// Whether an answer is there.
+    pub fn is_done(&self) -> bool {
+        self.partition
+            .state
+            .promised(&self.written, self.partition.level)
+            .is_some()
+    }
+
+    /// Waits until the batch is as durable as the level promises.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it but the answer.
+    ///
+    /// # Errors
+    /// [`AppendError::OutcomeUnknown`] after a failed sync or the append timeout.
+    pub async fn wait(self) -> Result<Appended, AppendError> {
+        self.answer().await
+    }
+
+    /// As [`Pending::wait`], on this thread.
+    ///
+    /// # Panics
+    /// On a worker of an async runtime.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`].
+    pub fn blocking_wait(self) -> Result<Appended, AppendError> {
+        blocking::wait("blocking_wait", "wait", self.answer())
+    }
+
+    async fn answer(&self) -> Result<Appended, AppendError> {
+        let Pending { partition, written } = self;
+        let state = &partition.state;
+        if let Some(answer) = state.promised(written, partition.level) {
+            return answer.map(|()| self.finished());
+        }
+        let deadline = partition.deadline();
+        let timed_out = || {
+            let timeout = partition.engine.core.config.append_timeout.as_millis();
+            let why = Unknown::TimedOut(u64::try_from(timeout).unwrap_or(u64::MAX));
+            Err(state.unknown(written, why))
+        };
+        let answered = || {
+            let answer = state.promised(written, partition.level);
+            let late = || partition.engine.core.time.now().elapsed_ms >= deadline;
+            answer.or_else(|| late().then(timed_out))
+        };
+        state.ends.wait(answered).await.map(|()| self.finished())
+    }
+
+    // A duplicate's own time is in the log, which has it published by now.
+    fn finished(&self) -> Appended {
+        let mut appended = self.appended();
+        if appended.timestamp.is_none() {
+            let mut cursor = Cursor::at(appended.offset);
+            let run = self
+                .partition
+                .state
+                .reader
+                .read(&mut cursor, 0)
+                .ok()
+                .flatten();
+            let batch = run.as_ref().and_then(|run| Batch::parse(&run.bytes).ok());
+            appended.timestamp = batch.map(|batch| batch.header().max_timestamp);
+        }
+        appended
+    }
+}

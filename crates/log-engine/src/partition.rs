@@ -1,0 +1,308 @@
+//! One partition of the engine: a [`PartitionLog`] behind its lock, and how far it is.
+//!
+//! Whoever appends does the work on its own thread, under a lock that is held for about a
+//! microsecond and never across a call that can reach the disk (R23). Durability comes from the
+//! committer; whoever asked for it waits for the partition's ends to pass its batch. A repeat of
+//! a batch whose original still waits simply waits for the same end (I5).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use partition_log::{Now, PartitionLog, PartitionReader};
+use record_batch::Batch;
+use segment_storage::{LogFollower, WriteError};
+
+use crate::committer::Turn;
+use crate::config::{Ack, TopicConfig};
+use crate::ends::{Ends, State};
+use crate::error::{AppendError, LogName, Unknown};
+
+/// What an engine keeps of one partition.
+pub(crate) struct PartitionState {
+    pub(crate) topic: Arc<str>,
+    pub(crate) index: u32,
+    pub(crate) config: TopicConfig,
+    pub(crate) reader: PartitionReader,
+    pub(crate) ends: Ends,
+    pub(crate) source: Source,
+    pub(crate) turn: Turn,
+    pub(crate) feeding: Feeding,
+    /// Elapsed time since when there are unsynced bytes at `interval`; 0: none.
+    pub(crate) dirty_since_ms: AtomicU64,
+    /// Elapsed time since when the stable mark is unsynced; 0: it is synced.
+    pub(crate) mark_since_ms: AtomicU64,
+    /// Elapsed time since when the active segment has data; 0: it has none.
+    pub(crate) segment_since_ms: AtomicU64,
+    /// Bytes appended since the last sync, for `flush.bytes`.
+    pub(crate) unsynced_bytes: AtomicU64,
+}
+
+/// Where a partition's data comes from.
+pub(crate) enum Source {
+    /// This engine writes it.
+    Writer(Mutex<PartitionLog>),
+    /// Another process may write it; this one follows its stable mark.
+    Follower(LogFollower),
+}
+
+/// The segment feeder's side of a partition.
+#[derive(Default)]
+pub(crate) struct Feeding {
+    pub(crate) is_queued: AtomicBool,
+    /// Turns of the feeder, successful or not, that this partition has seen.
+    pub(crate) turns: AtomicU64,
+    /// Why the last turn failed, and how many bytes it wanted.
+    pub(crate) failure: Mutex<Option<(u64, Arc<io::Error>)>>,
+}
+
+/// A batch that is in the log. What that promises is only said by waiting for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) base_offset: u64,
+    pub(crate) last_offset: u64,
+    pub(crate) duplicate: bool,
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// What to do after an append has let go of the lock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Follow {
+    /// The feeder should prepare a segment.
+    pub(crate) feed: bool,
+    /// The committer should take a turn.
+    pub(crate) commit: bool,
+    /// The timer should have the partition synced when its time comes.
+    pub(crate) flush_later: bool,
+}
+
+impl PartitionState {
+    pub(crate) fn new(
+        (topic, index): (Arc<str>, u32),
+        config: TopicConfig,
+        reader: PartitionReader,
+        source: Source,
+    ) -> PartitionState {
+        let state = PartitionState {
+            topic,
+            index,
+            config,
+            reader,
+            ends: Ends::default(),
+            source,
+            turn: Turn::default(),
+            feeding: Feeding::default(),
+            dirty_since_ms: AtomicU64::new(0),
+            mark_since_ms: AtomicU64::new(0),
+            segment_since_ms: AtomicU64::new(0),
+            unsynced_bytes: AtomicU64::new(0),
+        };
+        state.ends.set_synced(state.reader.high_watermark());
+        state
+    }
+
+    pub(crate) fn name(&self) -> String {
+        LogName(&self.topic, self.index).to_string()
+    }
+
+    /// The log, for its writer; `None` where another process writes it.
+    pub(crate) fn log(&self) -> Option<MutexGuard<'_, PartitionLog>> {
+        match &self.source {
+            Source::Writer(log) => Some(log.lock()),
+            Source::Follower(_) => None,
+        }
+    }
+
+    /// Puts a batch into the log, or finds it there. Never waits.
+    pub(crate) fn write(
+        &self,
+        batch: &Batch<'_>,
+        level: Ack,
+        now: Now,
+    ) -> (Result<Written, AppendError>, Follow) {
+        let Some(mut log) = self.log() else {
+            return (Err(AppendError::ReadOnly), Follow::default());
+        };
+        if let Err(error) = self.check_open() {
+            return (Err(error), Follow::default());
+        }
+        let appended = match log.append(batch, now) {
+            Ok(appended) => appended,
+            Err(error) => {
+                let feed = log.segments().is_segment_wanted();
+                drop(log);
+                return (
+                    Err(self.refused(error)),
+                    Follow {
+                        feed,
+                        ..Follow::default()
+                    },
+                );
+            }
+        };
+        let segments = log.segments();
+        let feed = segments.is_segment_wanted();
+        let mut follow = Follow {
+            feed,
+            commit: segments.is_turn_due(),
+            flush_later: false,
+        };
+        drop(log);
+        let written = Written {
+            base_offset: appended.base_offset,
+            last_offset: appended.last_offset,
+            duplicate: appended.duplicate,
+            timestamp: match appended.log_append_time {
+                None if !self.config.log_append_time() => Some(batch.header().max_timestamp),
+                time => time,
+            },
+        };
+        if level == Ack::Synced {
+            follow.commit |= self.ends.synced() <= written.last_offset;
+        }
+        if !appended.duplicate {
+            self.note_unsynced(batch.bytes().len(), now, &mut follow);
+        }
+        if self.config.ack() != Ack::Synced {
+            self.ends.wake();
+        }
+        (Ok(written), follow)
+    }
+
+    // At `interval` the committer is due when enough bytes are unsynced; the timer sees to the rest.
+    fn note_unsynced(&self, bytes: usize, now: Now, follow: &mut Follow) {
+        let is_first = |since: &AtomicU64| {
+            let is_first = since.load(Ordering::Relaxed) == 0;
+            if is_first {
+                since.store(now.elapsed_ms.max(1), Ordering::Relaxed);
+            }
+            is_first
+        };
+        is_first(&self.segment_since_ms);
+        if self.config.ack() == Ack::Interval {
+            follow.flush_later = is_first(&self.dirty_since_ms);
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let before = self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
+            follow.commit |= before + bytes >= self.config.flush_bytes();
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), AppendError> {
+        match self.ends.state() {
+            State::Open | State::Fenced if self.ends.is_closing() => Err(AppendError::Closed),
+            State::Open | State::Fenced => Ok(()),
+            State::Closed => Err(AppendError::Closed),
+            State::Deleted => Err(AppendError::TopicDeleted {
+                topic: self.topic.clone(),
+            }),
+        }
+    }
+
+    fn refused(&self, error: partition_log::AppendError) -> AppendError {
+        use partition_log::AppendError as Log;
+        let (topic, partition) = (self.topic.clone(), self.index);
+        match error {
+            Log::Batch(error) => AppendError::Invalid(error),
+            Log::TooLarge { bytes, limit } => {
+                let size = |n| u64::try_from(n).unwrap_or(u64::MAX);
+                let (bytes, limit) = (size(bytes), size(limit));
+                AppendError::TooLarge {
+                    topic,
+                    bytes,
+                    limit,
+                    setting: "max.message.bytes",
+                }
+            }
+            Log::Rejected(rejection) => AppendError::Rejected {
+                topic,
+                partition,
+                rejection,
+            },
+            Log::Write(WriteError::NoSegment { .. }) => AppendError::NotReady { topic, partition },
+            Log::Write(WriteError::TooLarge { bytes, limit }) => AppendError::TooLarge {
+                topic,
+                bytes,
+                limit,
+                setting: "segment.bytes",
+            },
+            Log::Write(WriteError::NoSpace { bytes, source, .. }) => {
+                self.no_space(bytes, Arc::new(source))
+            }
+            Log::Write(WriteError::Latched(latched)) => AppendError::LogFenced(latched),
+            Log::Corrupted(corruption) => AppendError::Corrupted(corruption),
+            // The log's other refusals are for replicas alone.
+            other => AppendError::Io {
+                topic,
+                partition,
+                source: Arc::new(io::Error::other(other)),
+            },
+        }
+    }
+
+    pub(crate) fn no_space(&self, needed: u64, source: Arc<io::Error>) -> AppendError {
+        let (topic, partition) = (self.topic.clone(), self.index);
+        let full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        if !full {
+            return AppendError::Io {
+                topic,
+                partition,
+                source,
+            };
+        }
+        let place = self.log().map(|log| log.segments().place().clone());
+        let free = place.and_then(|p| p.disk.free_bytes().ok()).unwrap_or(0);
+        AppendError::NoSpace {
+            topic,
+            partition,
+            needed,
+            free,
+            source,
+        }
+    }
+
+    /// Whether a batch is as durable as `level` promises; `None`: not yet.
+    pub(crate) fn promised(
+        &self,
+        written: &Written,
+        level: Ack,
+    ) -> Option<Result<(), AppendError>> {
+        let end = written.last_offset + 1;
+        let reached = match level {
+            Ack::Synced => self.ends.synced() >= end,
+            Ack::Interval | Ack::Memory => self.reader.high_watermark() >= end,
+        };
+        if reached {
+            return Some(Ok(()));
+        }
+        let why = match self.ends.state() {
+            State::Open => return None,
+            State::Deleted => {
+                return Some(Err(AppendError::TopicDeleted {
+                    topic: self.topic.clone(),
+                }));
+            }
+            State::Closed => Unknown::Closed,
+            State::Fenced => {
+                let log = self.log();
+                match log.as_ref().and_then(|log| log.segments().latch().reason()) {
+                    Some(latched) => Unknown::Fenced(latched.clone()),
+                    None => Unknown::Closed,
+                }
+            }
+        };
+        Some(Err(self.unknown(written, why)))
+    }
+
+    pub(crate) fn unknown(&self, written: &Written, why: Unknown) -> AppendError {
+        AppendError::OutcomeUnknown {
+            topic: self.topic.clone(),
+            partition: self.index,
+            offset: written.base_offset,
+            why,
+        }
+    }
+}

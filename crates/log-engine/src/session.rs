@@ -1,0 +1,198 @@
+//! Producer sessions: a fresh producer id, and the sequences that go with it.
+
+use pid_allocator::AllocateError;
+use record_batch::{Batch, BatchBuilder, BatchError, Compression, ProducerIdentity};
+
+use crate::engine::Engine;
+use crate::error::{AppendError, SessionError, TopicError};
+use crate::handle::{Appended, Partition, Pending};
+use crate::partition::Written;
+use crate::record::Record;
+
+/// One producer session: a producer id of its own, never used before and never again.
+pub struct ProducerSession {
+    engine: Engine,
+    producer_id: i64,
+}
+
+/// A session's epoch: it is never fenced, so it stays at its first.
+const EPOCH: i16 = 0;
+
+impl ProducerSession {
+    pub(crate) fn begin(engine: &Engine) -> Result<ProducerSession, SessionError> {
+        let core = engine.core();
+        if core.is_closed() {
+            return Err(SessionError::Closed);
+        }
+        let ids = core.producer_ids.as_ref().ok_or(SessionError::ReadOnly)?;
+        let producer_id = match ids.allocate() {
+            Ok(id) => id,
+            // The feeder is late; rather than have the caller come again, reserve here.
+            Err(AllocateError::Exhausted { .. }) => {
+                let _ = ids.reserve(core.time.now().elapsed_ms);
+                ids.allocate()?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if ids.needs_block() {
+            core.feeder.want_producer_ids();
+        }
+        Ok(ProducerSession {
+            engine: engine.clone(),
+            producer_id,
+        })
+    }
+
+    /// Its producer id.
+    pub fn producer_id(&self) -> i64 {
+        self.producer_id
+    }
+
+    /// Its producer epoch.
+    pub fn epoch(&self) -> i16 {
+        EPOCH
+    }
+
+    /// Appends records to one partition. At most one appender for each partition of a session:
+    /// two would use the same sequences, and the log refuses the second's records as
+    /// [`partition_log::Rejection::SequenceReuse`].
+    ///
+    /// # Errors
+    /// [`TopicError`] when there is no such topic or partition.
+    pub fn appender(&self, topic: &str, partition: u32) -> Result<Appender, TopicError> {
+        let partition = self.engine.topic(topic)?.partition(partition)?;
+        Ok(Appender {
+            partition,
+            builder: BatchBuilder::new(),
+            identity: ProducerIdentity {
+                producer_id: self.producer_id,
+                producer_epoch: EPOCH,
+                base_sequence: 0,
+            },
+        })
+    }
+
+    /// Ends the session: every partition forgets it at once instead of when it expires. Call it
+    /// when every append has its answer.
+    pub fn close(self) {
+        for partition in self.engine.core().partitions() {
+            if let Some(mut log) = partition.log() {
+                log.retire_producer(self.producer_id);
+            }
+        }
+    }
+}
+
+/// Appends records of one session to one partition. Each call is one batch.
+pub struct Appender {
+    partition: Partition,
+    builder: BatchBuilder,
+    identity: ProducerIdentity,
+}
+
+impl Appender {
+    /// Compresses batches.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Appender {
+        self.builder = BatchBuilder::new().compression(compression);
+        self
+    }
+
+    /// The sequence that the next record gets, 0 to 2^31 - 1.
+    pub fn next_sequence(&self) -> i32 {
+        self.identity.base_sequence
+    }
+
+    /// The partition it appends to.
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    /// Puts records into the log as one batch, if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`AppendError`]; certainly not written, and the sequence is not used up.
+    pub fn try_append(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
+        let (partition, batch) = self.build(records)?;
+        let written = partition.write(&batch)?;
+        Ok(self.took(records.len(), written))
+    }
+
+    /// Appends records as one batch; they are as durable as the level promises when this returns.
+    ///
+    /// # Cancel safety
+    /// Dropped before the batch is in the log, nothing was written and no sequence used. Dropped
+    /// after, the batch is there, and the next append goes on behind it.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
+        let (partition, batch) = self.build(records)?;
+        let written = partition.start_parsed(&batch).await?;
+        self.took(records.len(), written).wait().await
+    }
+
+    /// As [`Appender::append`], waiting on this thread.
+    ///
+    /// # Panics
+    /// On a worker of an async runtime.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn blocking_append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
+        self.blocking_start(records)?.blocking_wait()
+    }
+
+    /// Puts records into the log as one batch, waiting for room alone; the answer comes from the
+    /// returned [`Pending`].
+    ///
+    /// # Panics
+    /// On a worker of an async runtime.
+    ///
+    /// # Errors
+    /// [`AppendError`]; certainly not written.
+    pub fn blocking_start(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
+        let (partition, batch) = self.build(records)?;
+        let written = partition.blocking_start_parsed(&batch)?;
+        Ok(self.took(records.len(), written))
+    }
+
+    fn build(&mut self, records: &[Record<'_>]) -> Result<(&Partition, Batch<'_>), AppendError> {
+        if records.is_empty() {
+            let empty = BatchError::Count {
+                record_count: 0,
+                last_offset_delta: -1,
+            };
+            return Err(AppendError::Invalid(empty));
+        }
+        let now_ms = self.partition.engine.core.time.now().wall_ms;
+        self.builder.clear();
+        for record in records {
+            record
+                .push_to(&mut self.builder, now_ms)
+                .map_err(AppendError::Invalid)?;
+        }
+        let bytes = self
+            .builder
+            .build(Some(self.identity))
+            .map_err(AppendError::Invalid)?;
+        let batch = Batch::parse(bytes).map_err(AppendError::Invalid)?;
+        Ok((&self.partition, batch))
+    }
+
+    // The batch is in the log, so its sequences are used, whatever becomes of the answer.
+    fn took(&mut self, records: usize, written: Written) -> Pending {
+        let next = i64::from(self.identity.base_sequence) + i64::try_from(records).unwrap_or(0);
+        // Sequences wrap from 2^31 - 1 to 0.
+        self.identity.base_sequence = i32::try_from(next & i64::from(i32::MAX)).unwrap_or(0);
+        self.partition.pending(written)
+    }
+}
+
+impl std::fmt::Debug for ProducerSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProducerSession")
+            .field("producer_id", &self.producer_id)
+            .finish()
+    }
+}

@@ -1,0 +1,310 @@
+//! Topics: made, found and removed, so that a crash in between leaves a whole one or none.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use partition_log::{OpenContext, Opened, PartitionLog, PartitionReader};
+use segment_storage::{LogFollower, Marks, Place};
+
+use crate::config::TopicConfig;
+use crate::core::Core;
+use crate::directory::{Stage, TopicEntry};
+use crate::ends::State;
+use crate::error::{LogName, OpenError, TopicError};
+use crate::partition::{PartitionState, Source};
+
+/// Most partitions of a topic.
+const PARTITIONS_MAX: u32 = 10_000;
+
+/// A topic of an open engine.
+pub(crate) struct TopicState {
+    pub(crate) entry: TopicEntry,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: TopicConfig,
+    pub(crate) partitions: Vec<Arc<PartitionState>>,
+}
+
+/// Checks a topic's name before it reaches a path (I42).
+///
+/// # Errors
+/// [`TopicError::IllegalName`].
+pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    let ok = (1..=249).contains(&name.len()) && name.bytes().all(legal);
+    if ok && name != "." && name != ".." {
+        Ok(())
+    } else {
+        Err(TopicError::IllegalName {
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The identity of a topic's partition: no two logs of a lineage have the same.
+pub(crate) fn log_id(topic_id: u128, partition: u32) -> u128 {
+    topic_id.rotate_left(32) ^ u128::from(partition)
+}
+
+/// The settings of a stored topic. One that this release does not know was checked at the format
+/// gate, so what is left are values that were valid when they were stored.
+fn config_of(entry: &TopicEntry) -> Result<TopicConfig, TopicError> {
+    let mut config = TopicConfig::default();
+    for (key, value) in &entry.config {
+        config.set(key, value)?;
+    }
+    Ok(config)
+}
+
+fn place(core: &Core, entry: &TopicEntry, partition: u32) -> Place {
+    Place {
+        disk: core.disk.clone(),
+        directory: LogName(&entry.name, partition).to_string().into(),
+        log_id: log_id(entry.id, partition),
+    }
+}
+
+impl TopicState {
+    /// Opens the logs of a topic, for writing or, where another process writes them, for reading.
+    ///
+    /// # Errors
+    /// [`OpenError::Log`] naming the log.
+    pub(crate) fn open(
+        core: &Core,
+        entry: TopicEntry,
+        context: Option<OpenContext>,
+        mut report: impl FnMut(String, Opened),
+    ) -> Result<TopicState, OpenError> {
+        let name: Arc<str> = entry.name.as_str().into();
+        let config = config_of(&entry).map_err(|source| OpenError::Io {
+            file: core.disk.display(crate::directory::TOPICS),
+            source: std::io::Error::other(source),
+        })?;
+        let mut partitions = Vec::new();
+        for index in 0..entry.partitions {
+            let place = place(core, &entry, index);
+            let log = place.directory.to_string();
+            let fail = |source| OpenError::Log {
+                log: log.clone(),
+                source,
+            };
+            let (reader, source) = match context {
+                Some(context) => {
+                    let (opened, found) =
+                        PartitionLog::open(place, config.partition(), context).map_err(fail)?;
+                    report(log.clone(), found);
+                    (opened.reader(), Source::Writer(Mutex::new(opened)))
+                }
+                None => {
+                    let follower = LogFollower::open(place).map_err(|e| fail(e.into()))?;
+                    let reader = PartitionReader::new(follower.view().clone());
+                    (reader, Source::Follower(follower))
+                }
+            };
+            let id = (name.clone(), index);
+            partitions.push(Arc::new(PartitionState::new(
+                id,
+                config.clone(),
+                reader,
+                source,
+            )));
+        }
+        Ok(TopicState {
+            entry,
+            name,
+            config,
+            partitions,
+        })
+    }
+}
+
+fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
+    TopicError::Io {
+        file: core.disk.display(name),
+        source,
+    }
+}
+
+impl Core {
+    fn entries(&self) -> Vec<TopicEntry> {
+        self.topics
+            .read()
+            .values()
+            .map(|topic| topic.entry.clone())
+            .collect()
+    }
+
+    fn check_writable(&self) -> Result<&crate::directory::Directory, TopicError> {
+        if self.is_closed() {
+            return Err(TopicError::Closed);
+        }
+        self.directory.as_ref().ok_or(TopicError::ReadOnly)
+    }
+
+    /// Makes a topic. It is in the list before its directories are made, as one that is being
+    /// made, and counts once it is whole.
+    ///
+    /// # Errors
+    /// [`TopicError`].
+    pub(crate) fn create_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: &TopicConfig,
+    ) -> Result<Arc<TopicState>, TopicError> {
+        check_name(name)?;
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(TopicError::PartitionCount { partitions });
+        }
+        let directory = self.check_writable()?;
+        let _one_at_a_time = self.topic_changes.lock();
+        if let Some(topic) = self.topics.read().get(name) {
+            let (name, partitions) = (name.to_owned(), topic.entry.partitions);
+            return Err(TopicError::Exists { name, partitions });
+        }
+        let config = config
+            .entries()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value));
+        let mut entry = TopicEntry {
+            name: name.to_owned(),
+            id: directory.fresh_identity(),
+            partitions,
+            config: config.collect(),
+            stage: Stage::Creating,
+        };
+        let mut entries = self.entries();
+        entries.push(entry.clone());
+        let write = |entries: &[TopicEntry]| {
+            directory
+                .write_topics(entries)
+                .map_err(|e| io_error(self, crate::directory::TOPICS, e))
+        };
+        write(&entries)?;
+        if let Err(error) = self.make_logs(&entry) {
+            entries.pop();
+            // Best effort: what is left is removed by the next open.
+            let _ = self.remove_logs(&entry).and_then(|()| write(&entries));
+            return Err(error);
+        }
+        entry.stage = Stage::Ready;
+        if let Some(last) = entries.last_mut() {
+            last.stage = Stage::Ready;
+        }
+        write(&entries)?;
+        let context = self.open_context(directory);
+        let topic = TopicState::open(self, entry, Some(context), |_, _| {})
+            .map_err(|e| TopicError::Open(Box::new(e)))?;
+        let topic = Arc::new(topic);
+        self.topics
+            .write()
+            .insert(topic.name.clone(), topic.clone());
+        Ok(topic)
+    }
+
+    pub(crate) fn open_context(&self, directory: &crate::directory::Directory) -> OpenContext {
+        OpenContext {
+            generation: directory.generation(),
+            now: self.time.now(),
+            producer_id_bound: self.producer_ids.as_ref().map_or(0, |ids| ids.bound()),
+        }
+    }
+
+    fn make_logs(&self, entry: &TopicEntry) -> Result<(), TopicError> {
+        for index in 0..entry.partitions {
+            let place = place(self, entry, index);
+            let fail = |e| io_error(self, &place.directory, e);
+            self.disk.create_directory(&place.directory).map_err(fail)?;
+            // A directory of that name that holds a log is somebody's; it is not taken over.
+            if !self.disk.list(&place.directory).map_err(fail)?.is_empty() {
+                return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
+            }
+            Marks::create(&self.disk, &place.directory, place.log_id).map_err(fail)?;
+        }
+        self.disk.sync_names("").map_err(|e| io_error(self, "", e))
+    }
+
+    // Removes what belongs to the topic, and nothing that bears its name by accident.
+    fn remove_logs(&self, entry: &TopicEntry) -> Result<(), TopicError> {
+        for index in 0..entry.partitions {
+            let place = place(self, entry, index);
+            let fail = |e| io_error(self, &place.directory, e);
+            let listed = match self.disk.list(&place.directory) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                listed => listed.map_err(fail)?,
+            };
+            let ours = match Marks::open(&self.disk, &place.directory) {
+                Ok(marks) => marks.log_id() == place.log_id,
+                Err(_) => listed.iter().all(|e| !e.name.ends_with(".log")),
+            };
+            if ours {
+                self.disk.remove_directory(&place.directory).map_err(fail)?;
+            }
+        }
+        self.disk.sync_names("").map_err(|e| io_error(self, "", e))
+    }
+
+    /// Finishes what a crash interrupted: topics that were not whole are removed.
+    ///
+    /// # Errors
+    /// [`TopicError`].
+    pub(crate) fn settle_topics(
+        &self,
+        entries: Vec<TopicEntry>,
+    ) -> Result<Vec<TopicEntry>, TopicError> {
+        let (ready, others): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| entry.stage == Stage::Ready);
+        if others.is_empty() {
+            return Ok(ready);
+        }
+        for entry in &others {
+            self.remove_logs(entry)?;
+        }
+        let directory = self.check_writable()?;
+        directory
+            .write_topics(&ready)
+            .map_err(|e| io_error(self, crate::directory::TOPICS, e))?;
+        Ok(ready)
+    }
+
+    /// Removes a topic. Whoever waits on it is told; readers keep the bytes that they hold.
+    ///
+    /// # Errors
+    /// [`TopicError`].
+    pub(crate) fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
+        let directory = self.check_writable()?;
+        let _one_at_a_time = self.topic_changes.lock();
+        let Some(topic) = self.topics.read().get(name).cloned() else {
+            return Err(TopicError::UnknownTopic {
+                name: name.to_owned(),
+            });
+        };
+        let mut entries = self.entries();
+        for entry in &mut entries {
+            if entry.name == name {
+                entry.stage = Stage::Deleting;
+            }
+        }
+        let write = |entries: &[TopicEntry]| {
+            directory
+                .write_topics(entries)
+                .map_err(|e| io_error(self, crate::directory::TOPICS, e))
+        };
+        write(&entries)?;
+        self.topics.write().remove(name);
+        for partition in &topic.partitions {
+            // Under the lock, so that no append is halfway.
+            let log = partition.log();
+            partition.ends.set_state(State::Deleted);
+            drop(log);
+            partition.ends.wake();
+        }
+        // A turn that is under way ends on open descriptors; none of its results count.
+        for partition in &topic.partitions {
+            partition.turn.finish();
+        }
+        self.remove_logs(&topic.entry)?;
+        entries.retain(|entry| entry.name != name);
+        write(&entries)
+    }
+}

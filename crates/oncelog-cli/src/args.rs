@@ -1,0 +1,361 @@
+//! What can be typed: commands, options, and the values that they allow.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use oncelog::{Ack, Compression};
+
+/// An event log that stores every record once, however often it is sent.
+#[derive(Debug, Parser)]
+#[command(name = "oncelog", version, max_term_width = 100)]
+#[command(after_help = "Example:\n  oncelog demo --records 100000")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The options that every command has.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The data directory; ./oncelog-data unless given
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+impl Common {
+    pub(crate) fn data(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("./oncelog-data"))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(Demo),
+    Topic(Topic),
+    Produce(Produce),
+    Consume(Consume),
+    Producers(Producers),
+    Dump(Dump),
+    Verify(Verify),
+}
+
+/// Send over a link that loses acknowledgements, read everything back, and judge
+///
+/// Runs on a fresh temporary directory, which is removed, unless --data names one. Each lost
+/// acknowledgement makes its producer send the batch again. The same seed gives the same counts.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oncelog demo --records 100000 --seed 42")]
+pub(crate) struct Demo {
+    /// Records to send
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) records: u64,
+    /// Decides which acknowledgements are lost, decimal or 0x…; random unless given
+    #[arg(long, value_name = "S", value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    /// Producers, each with an id of its own
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) producers: u32,
+    /// Share of the acknowledgements that get lost, 0 to 0.9
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = share)]
+    pub(crate) lost_ack: f64,
+    /// Switch the check for duplicates off, to see what it is good for
+    #[arg(long)]
+    pub(crate) no_idempotence: bool,
+}
+
+/// Create, list, describe and delete topics
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oncelog topic create payments --partitions 3")]
+pub(crate) struct Topic {
+    #[command(subcommand)]
+    pub(crate) command: TopicCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Create a topic
+    #[command(
+        after_help = "Example:\n  oncelog topic create orders --partitions 3 --config ack=interval"
+    )]
+    Create {
+        /// Letters, digits, '.', '_' and '-', at most 249
+        name: String,
+        /// How many partitions, 1 to 10000
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = partitions())]
+        partitions: u32,
+        /// A setting, such as ack=interval or segment.bytes=1048576; may be repeated
+        #[arg(long, value_name = "K=V")]
+        config: Vec<String>,
+    },
+    /// List all topics
+    #[command(after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic list")]
+    List,
+    /// Show the partitions and settings of a topic
+    #[command(
+        after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic describe greetings"
+    )]
+    Describe {
+        /// The topic
+        name: String,
+    },
+    /// Delete a topic and all of its records
+    #[command(
+        after_help = "Example:\n  echo hello | oncelog produce scratch && oncelog topic delete scratch"
+    )]
+    Delete {
+        /// The topic
+        name: String,
+    },
+}
+
+/// Append a record for each line of a file or of standard input
+///
+/// A record's value is the line without its line feed; all other bytes are kept, a carriage return
+/// too, so that `consume` prints what went in. The topic is created if it is missing. Records with
+/// a key go to the partition that Kafka's default partitioner chooses, others to the partitions in
+/// turn, a batch each.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  printf 'a,1\\nb,2\\n' | oncelog produce letters --key-column 1")]
+pub(crate) struct Produce {
+    /// The topic
+    pub(crate) topic: String,
+    /// The file to read; - is standard input
+    #[arg(long, value_name = "F", default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Partitions of the topic, 1 to 10000; 1 unless given or the topic is there
+    #[arg(long, value_name = "N", value_parser = partitions())]
+    pub(crate) partitions: Option<u32>,
+    /// Column that holds the key: its name with --header-line, else its number from 1
+    #[arg(long, value_name = "C")]
+    pub(crate) key_column: Option<String>,
+    /// What stands between columns; \t is a tab
+    #[arg(long, value_name = "D", default_value = ",", value_parser = delimiter)]
+    pub(crate) delimiter: String,
+    /// The first line is no record but names the columns
+    #[arg(long)]
+    pub(crate) header_line: bool,
+    /// When an append is acknowledged: level of a new topic (synced unless given); of one that
+    /// exists it can be raised, not lowered
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) ack: Option<AckLevel>,
+    /// Most records in a batch, 1 to 100000
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_records: u32,
+    /// Send a batch that is not full when no input came for so long, in milliseconds; 1000 for
+    /// standard input and never for a file unless given
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    pub(crate) linger_ms: Option<u64>,
+    /// Codec of the batches
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    pub(crate) compression: Codec,
+    /// Batches of a partition on their way at the same time; at most the topic's producer.window
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_in_flight: u32,
+    /// Share of the acknowledgements to lose on purpose, 0 to 0.9; each makes its batch be sent
+    /// again
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
+    pub(crate) lost_ack: f64,
+    /// Decides which acknowledgements are lost, decimal or 0x…; random unless given
+    #[arg(long, value_name = "S", value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+}
+
+/// Print the records of a topic, in offset order per partition
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog consume greetings"
+)]
+pub(crate) struct Consume {
+    /// The topic
+    pub(crate) topic: String,
+    /// Only this partition
+    #[arg(long, value_name = "P")]
+    pub(crate) partition: Option<u32>,
+    /// Where to begin: earliest, latest, or an offset (of one partition)
+    #[arg(long, value_name = "OFFSET", default_value = "earliest", value_parser = offset)]
+    pub(crate) offset: Offset,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) max: Option<u64>,
+    /// Wait for more at the end
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Which records of transactions to print
+    #[arg(long, value_name = "LEVEL", default_value = "read_uncommitted")]
+    pub(crate) isolation: Isolation,
+    /// How to print a record; value unless given, json with --json
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+/// Show what each partition knows of each producer
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog producers greetings"
+)]
+pub(crate) struct Producers {
+    /// Only this topic
+    pub(crate) topic: Option<String>,
+}
+
+/// Print every batch of a segment or partition folder
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog dump oncelog-data/greetings-0"
+)]
+pub(crate) struct Dump {
+    /// A .log file, or the folder of a partition
+    pub(crate) path: PathBuf,
+    /// Print the records too
+    #[arg(long)]
+    pub(crate) records: bool,
+}
+
+/// Check every file and invariant of a data directory, writing nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog verify")]
+pub(crate) struct Verify {}
+
+/// Ack levels, as people type them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AckLevel {
+    /// On the disk: survives a power cut
+    Synced,
+    /// In memory, synced soon after
+    Interval,
+    /// In memory that the system writes back: survives the process
+    Memory,
+}
+
+impl From<AckLevel> for Ack {
+    fn from(level: AckLevel) -> Ack {
+        match level {
+            AckLevel::Synced => Ack::Synced,
+            AckLevel::Interval => Ack::Interval,
+            AckLevel::Memory => Ack::Memory,
+        }
+    }
+}
+
+/// Codecs, as people type them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Compression {
+        match codec {
+            Codec::None => Compression::None,
+            Codec::Gzip => Compression::Gzip,
+            Codec::Snappy => Compression::Snappy,
+            Codec::Lz4 => Compression::Lz4,
+            Codec::Zstd => Compression::Zstd,
+        }
+    }
+}
+
+/// Where `consume` begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offset {
+    Earliest,
+    Latest,
+    At(u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The value and a line feed
+    Value,
+    /// Key, tab, value and a line feed
+    KeyValue,
+    /// An object a line
+    Json,
+}
+
+fn partitions() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=10_000)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=0.9).contains(&share) => Ok(share),
+        _ => Err("allowed: a share from 0 to 0.9".to_owned()),
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "allowed: 0 to 18446744073709551615, decimal or 0x…".to_owned())
+}
+
+fn offset(text: &str) -> Result<Offset, String> {
+    match text {
+        "earliest" => Ok(Offset::Earliest),
+        "latest" => Ok(Offset::Latest),
+        _ => text
+            .parse()
+            .map(Offset::At)
+            .map_err(|_| "allowed: earliest, latest, or an offset from 0".to_owned()),
+    }
+}
+
+fn delimiter(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("allowed: one character or more".to_owned()),
+        "\\t" => Ok("\t".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_outside_of_what_is_allowed_are_refused() {
+        assert_eq!(share("0.9"), Ok(0.9));
+        for bad in ["1", "-0.1", "NaN", "0.91", "often"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+        assert_eq!(seed("0x10"), Ok(16));
+        assert_eq!(seed("10"), Ok(10));
+        assert!(seed("-1").is_err() && seed("x").is_err());
+        assert_eq!(offset("7"), Ok(Offset::At(7)));
+        assert!(offset("oldest").is_err());
+    }
+}
