@@ -98,7 +98,9 @@ pub(crate) enum TopicCommand {
         config: Vec<String>,
     },
     /// List all topics
-    #[command(after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic list")]
+    #[command(
+        after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic list"
+    )]
     List,
     /// Show the partitions and settings of a topic
     #[command(
@@ -125,7 +127,9 @@ pub(crate) enum TopicCommand {
 /// a key go to the partition that Kafka's default partitioner chooses, others to the partitions in
 /// turn, a batch each.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  printf 'a,1\\nb,2\\n' | oncelog produce letters --key-column 1")]
+#[command(
+    after_help = "Example:\n  printf 'a,1\\nb,2\\n' | oncelog produce letters --key-column 1"
+)]
 pub(crate) struct Produce {
     /// The topic
     pub(crate) topic: String,

@@ -14,9 +14,10 @@ impl KeyColumn {
     /// A column by its number, from 1.
     pub(crate) fn by_number(column: &str, delimiter: &str) -> Result<KeyColumn, Stop> {
         match column.parse::<usize>() {
-            Ok(number) if number > 0 => {
-                Ok(KeyColumn { index: number - 1, delimiter: delimiter.into() })
-            }
+            Ok(number) if number > 0 => Ok(KeyColumn {
+                index: number - 1,
+                delimiter: delimiter.into(),
+            }),
             _ => Err(Stop::Usage(format!(
                 "--key-column {column}: allowed without --header-line: the number of a column, from 1"
             ))),
@@ -28,7 +29,10 @@ impl KeyColumn {
         let header = header.strip_prefix("\u{feff}".as_bytes()).unwrap_or(header);
         let names: Vec<&[u8]> = split(without_return(header), delimiter.as_bytes()).collect();
         match names.iter().position(|name| *name == column.as_bytes()) {
-            Some(index) => Ok(KeyColumn { index, delimiter: delimiter.into() }),
+            Some(index) => Ok(KeyColumn {
+                index,
+                delimiter: delimiter.into(),
+            }),
             None => {
                 let names: Vec<_> = names.into_iter().map(String::from_utf8_lossy).collect();
                 Err(Stop::Usage(format!(
@@ -60,13 +64,15 @@ fn without_return(line: &[u8]) -> &[u8] {
 }
 
 /// The parts between the delimiters; at least one.
-fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+fn split<'a>(line: &'a [u8], delimiter: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let line = rest?;
         let at = match delimiter {
             [byte] => line.iter().position(|b| b == byte),
-            _ => line.windows(delimiter.len()).position(|part| part == delimiter),
+            _ => line
+                .windows(delimiter.len())
+                .position(|part| part == delimiter),
         };
         rest = at.map(|at| &line[at + delimiter.len()..]);
         Some(at.map_or(line, |at| &line[..at]))
@@ -84,7 +90,10 @@ mod tests {
         assert_eq!(second.of(1, b"a,b\r").unwrap(), b"b");
         assert_eq!(second.of(1, b"a,").unwrap(), b"");
         let error = second.of(17, b"a").unwrap_err().to_string();
-        assert!(error.starts_with("line 17 has 1 columns, the key is column 2"), "{error}");
+        assert!(
+            error.starts_with("line 17 has 1 columns, the key is column 2"),
+            "{error}"
+        );
         let named = KeyColumn::by_name("origin", b"\xef\xbb\xbfyear::origin\r", "::").unwrap();
         assert_eq!(named.of(1, b"2013::EWR").unwrap(), b"EWR");
     }

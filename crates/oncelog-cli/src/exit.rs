@@ -137,8 +137,13 @@ mod tests {
 
     #[test]
     fn each_end_has_the_code_of_the_contract() {
-        let in_use = OpenError::DirectoryInUse { directory: "d".to_owned(), holder: "h".to_owned() };
-        let foreign = TopicError::IllegalName { name: "/".to_owned() };
+        let in_use = OpenError::DirectoryInUse {
+            directory: "d".to_owned(),
+            holder: "h".to_owned(),
+        };
+        let foreign = TopicError::IllegalName {
+            name: "/".to_owned(),
+        };
         for (error, expected) in [
             (Stop::Usage(String::new()).into(), 2),
             (Stop::Failed(String::new()).into(), 1),
@@ -147,7 +152,12 @@ mod tests {
             (Stop::StdoutClosed.into(), 0),
             (anyhow::Error::new(in_use), 3),
             (anyhow::Error::new(foreign), 2),
-            (anyhow::Error::new(TopicError::UnknownTopic { name: "t".to_owned() }), 1),
+            (
+                anyhow::Error::new(TopicError::UnknownTopic {
+                    name: "t".to_owned(),
+                }),
+                1,
+            ),
             (anyhow::anyhow!("anything else"), 1),
         ] {
             assert_eq!(code(&error), expected, "{error}");
@@ -161,6 +171,9 @@ mod tests {
             .context("writing: no space")
             .unwrap_err();
         assert_eq!(text(&error), "writing: no space");
-        assert_eq!(text(&error.context("produce")), "produce: writing: no space");
+        assert_eq!(
+            text(&error.context("produce")),
+            "produce: writing: no space"
+        );
     }
 }

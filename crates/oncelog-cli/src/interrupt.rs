@@ -22,19 +22,23 @@ impl Interrupt {
     /// From here on the signals no longer kill the process. A second signal is like the first:
     /// `timeout` and shells send one to the process and one to its group.
     pub(crate) fn install() -> anyhow::Result<Interrupt> {
-        let interrupt =
-            Interrupt { asked: Arc::new(AtomicBool::new(false)), hook: Arc::new(Mutex::new(None)) };
+        let interrupt = Interrupt {
+            asked: Arc::new(AtomicBool::new(false)),
+            hook: Arc::new(Mutex::new(None)),
+        };
         let mut signals =
             Signals::new([SIGINT, SIGTERM]).context("cannot listen for SIGINT and SIGTERM")?;
         let shared = interrupt.clone();
-        thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            for _ in signals.forever() {
-                shared.asked.store(true, Ordering::Release);
-                if let Some(hook) = shared.take_hook() {
-                    hook();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    shared.asked.store(true, Ordering::Release);
+                    if let Some(hook) = shared.take_hook() {
+                        hook();
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(interrupt)
     }
 
@@ -54,6 +58,9 @@ impl Interrupt {
     }
 
     fn take_hook(&self) -> Option<Hook> {
-        self.hook.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.hook
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }

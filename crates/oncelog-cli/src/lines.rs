@@ -36,7 +36,11 @@ impl Input {
     /// `-` is standard input.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Input> {
         let is_stdin = path == Path::new("-");
-        let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+        let name = if is_stdin {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
         let mut size = None;
         let source: Box<dyn Read + Send> = if is_stdin {
             Box::new(io::stdin())
@@ -51,10 +55,17 @@ impl Input {
             Box::new(file)
         };
         let (sender, chunks) = mpsc::sync_channel(CHUNKS_AHEAD);
-        thread::Builder::new().name("input".to_owned()).spawn(move || {
-            read_all(source, |chunk| sender.send(chunk).is_ok());
-        })?;
-        Ok(Input { chunks, name, size, is_stdin })
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || {
+                read_all(source, |chunk| sender.send(chunk).is_ok());
+            })?;
+        Ok(Input {
+            chunks,
+            name,
+            size,
+            is_stdin,
+        })
     }
 
     /// Waits for at most `time`.
@@ -101,7 +112,11 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(limit: usize) -> Lines {
-        Lines { begun: Vec::new(), limit, number: 0 }
+        Lines {
+            begun: Vec::new(),
+            limit,
+            number: 0,
+        }
     }
 
     /// Calls `each` with the number (from 1) and the bytes of each line that ends in `chunk`,
@@ -202,7 +217,11 @@ mod tests {
 
     #[test]
     fn a_line_above_the_limit_is_named() {
-        for chunks in [&[&b"ab\nabcdef\n"[..]][..], &[b"ab\nabc", b"def\n"], &[b"ab\nabc", b"def"]] {
+        for chunks in [
+            &[&b"ab\nabcdef\n"[..]][..],
+            &[b"ab\nabc", b"def\n"],
+            &[b"ab\nabc", b"def"],
+        ] {
             let error = cut(chunks, 5).unwrap_err().to_string();
             assert!(error.starts_with("line 2: at least 6 bytes"), "{error}");
             assert!(cut(chunks, 6).is_ok());

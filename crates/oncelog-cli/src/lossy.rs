@@ -22,7 +22,10 @@ impl LossyLink {
     /// `lost` is the share of acknowledgements that do not arrive, 0 to below 1.
     pub(crate) fn new(seed: u64, producer: u32, partition: u32, lost: f64) -> LossyLink {
         let link = (u64::from(producer) << 32) | u64::from(partition);
-        LossyLink { state: mix(seed ^ mix(link.wrapping_add(INCREMENT))), lost }
+        LossyLink {
+            state: mix(seed ^ mix(link.wrapping_add(INCREMENT))),
+            lost,
+        }
     }
 
     /// Whether the next acknowledgement is lost.
@@ -52,7 +55,10 @@ mod tests {
     #[test]
     fn loses_the_share_it_was_asked_to() {
         for (lost, low, high) in [(0.0, 0, 0), (0.05, 900, 1_100), (0.9, 17_800, 18_200)] {
-            let count = losses(42, 3, 1, lost).into_iter().filter(|lost| *lost).count();
+            let count = losses(42, 3, 1, lost)
+                .into_iter()
+                .filter(|lost| *lost)
+                .count();
             assert!((low..=high).contains(&count), "{count} of 20000 at {lost}");
         }
     }
@@ -61,7 +67,10 @@ mod tests {
     fn each_link_has_its_own_dice_and_the_same_ones_every_time() {
         assert_eq!(losses(42, 3, 1, 0.5), losses(42, 3, 1, 0.5));
         for (seed, producer, partition) in [(43, 3, 1), (42, 4, 1), (42, 3, 2), (42, 1, 3)] {
-            assert_ne!(losses(seed, producer, partition, 0.5), losses(42, 3, 1, 0.5));
+            assert_ne!(
+                losses(seed, producer, partition, 0.5),
+                losses(42, 3, 1, 0.5)
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod batches;
 mod cmd;
 mod columns;
 mod exit;

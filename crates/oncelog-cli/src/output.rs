@@ -70,7 +70,11 @@ fn base64(bytes: &[u8]) -> String {
         for digit in 0..4u32 {
             let index = usize::try_from((bits >> (18 - 6 * digit)) & 63).unwrap_or(0);
             let present = usize::try_from(digit).is_ok_and(|digit| digit <= group.len());
-            text.push(if present { char::from(ALPHABET[index]) } else { '=' });
+            text.push(if present {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -128,9 +132,13 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        for (plain, encoded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0x00]), "//4A");
@@ -146,14 +154,25 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(grouped(number), text);
         }
     }
 
     #[test]
     fn tables_align_numbers_to_the_right() {
-        let rows = [["a".to_owned(), "1".to_owned()], ["bcd".to_owned(), "1,000".to_owned()]];
-        assert_eq!(table(["name", "n"], &rows), "name      n\na         1\nbcd   1,000\n");
+        let rows = [
+            ["a".to_owned(), "1".to_owned()],
+            ["bcd".to_owned(), "1,000".to_owned()],
+        ];
+        assert_eq!(
+            table(["name", "n"], &rows),
+            "name      n\na         1\nbcd   1,000\n"
+        );
     }
 }

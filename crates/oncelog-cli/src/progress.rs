@@ -39,7 +39,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// Nothing is shown when `shown` is false. `total` is `None` where the end is not known.
     pub(crate) fn start(what: &str, unit: Unit, total: Option<u64>, shown: bool) -> Progress {
-        let mut progress = Progress { done: Arc::new(AtomicU64::new(0)), bar: None, lines: None };
+        let mut progress = Progress {
+            done: Arc::new(AtomicU64::new(0)),
+            bar: None,
+            lines: None,
+        };
         if !shown {
             return progress;
         }
@@ -51,7 +55,13 @@ impl Progress {
             let lines = move || {
                 let begun = Instant::now();
                 while stopped.recv_timeout(LINE_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    note(&line(&what, unit, done.load(Ordering::Relaxed), total, begun.elapsed()));
+                    note(&line(
+                        &what,
+                        unit,
+                        done.load(Ordering::Relaxed),
+                        total,
+                        begun.elapsed(),
+                    ));
                 }
             };
             // Work goes on without lines where no thread can be had.
@@ -132,7 +142,10 @@ mod tests {
             line("demo", Unit::Records, 20_000, Some(50_000), ten),
             "demo: 20,000 of 50,000 records, 2,000/s, 15 seconds left"
         );
-        assert_eq!(line("demo", Unit::Records, 0, None, ten), "demo: 0 records, 0/s");
+        assert_eq!(
+            line("demo", Unit::Records, 0, None, ten),
+            "demo: 0 records, 0/s"
+        );
         assert_eq!(
             line("read", Unit::Bytes, 10 << 20, Some(30 << 20), ten),
             "read: 10.00 MiB of 30.00 MiB, 1.00 MiB/s, 20 seconds left"

@@ -115,11 +115,19 @@ impl Lane {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         let records = u32::try_from(builder.len()).unwrap_or(u32::MAX);
-        bytes.extend_from_slice(builder.build(Some(identity)).context("cannot build a batch")?);
+        bytes.extend_from_slice(
+            builder
+                .build(Some(identity))
+                .context("cannot build a batch")?,
+        );
         builder.clear();
         let pending = self.partition.blocking_start(&bytes)?;
         self.next_sequence = sequence_after(self.next_sequence, records);
-        self.in_flight.push_back(InFlight { bytes, records, pending });
+        self.in_flight.push_back(InFlight {
+            bytes,
+            records,
+            pending,
+        });
         Ok(())
     }
 
@@ -132,7 +140,12 @@ impl Lane {
     }
 
     fn settle_oldest(&mut self) -> anyhow::Result<()> {
-        let Some(InFlight { bytes, records, mut pending }) = self.in_flight.pop_front() else {
+        let Some(InFlight {
+            bytes,
+            records,
+            mut pending,
+        }) = self.in_flight.pop_front()
+        else {
             return Ok(());
         };
         let mut first: Option<Appended> = None;
@@ -168,7 +181,11 @@ impl Lane {
         if right {
             return Ok(());
         }
-        let answered = if answer.duplicate { "a duplicate" } else { "new" };
+        let answered = if answer.duplicate {
+            "a duplicate"
+        } else {
+            "new"
+        };
         let was = first.map_or("sent for the first time".to_owned(), |first| {
             format!("sent again, after it was stored at offset {}", first.offset)
         });
@@ -199,7 +216,10 @@ mod tests {
         let config = TopicConfig::default().with_idempotence(idempotence);
         let topic = engine.create_topic("t", 1, config).unwrap();
         let session = engine.session().unwrap();
-        let producer = Producer { id: session.producer_id(), epoch: session.epoch() };
+        let producer = Producer {
+            id: session.producer_id(),
+            epoch: session.epoch(),
+        };
         let link = LossyLink::new(7, 0, 0, lost);
         let mut lane = Lane::new(topic.partition(0).unwrap(), producer, link, max_in_flight)
             .idempotence(idempotence);

@@ -16,6 +16,9 @@ pub const MAGIC: [u8; 4] = *b"OLPS";
 /// Version of a snapshot file.
 pub const VERSION: u16 = 1;
 
+/// Largest table that is stored: more than ten million producers. Its file must fit into one frame.
+const TABLE_BYTES_MAX: usize = 1 << 30;
+
 #[derive(Serialize, Deserialize)]
 struct File {
     log_id: u128,
@@ -94,6 +97,9 @@ fn last_sequence(first: i32, count: u32) -> i32 {
 /// # Errors
 /// What the disk says; an older snapshot stays.
 pub fn write(place: &Place, offset: u64, table: &ProducerTable) -> io::Result<()> {
+    if table.memory_bytes() > TABLE_BYTES_MAX {
+        return Err(io::Error::other("the producer table is too large for a snapshot"));
+    }
     let mut producers: Vec<Producer> = table.iter().map(Producer::from).collect();
     producers.sort_unstable_by_key(|p| p.producer_id);
     let file = File {

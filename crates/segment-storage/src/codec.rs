@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 pub const OVERHEAD: usize = 4 + 2 + 4 + 4;
 
 /// Largest body in bytes that is written. Bounds what a reader must hold in memory.
-pub const BODY_BYTES_MAX: usize = 256 << 20;
+pub const BODY_BYTES_MAX: usize = 2 << 30;
 
 /// Largest memory in bytes that a body may ask for while it is decoded. Above [`BODY_BYTES_MAX`],
 /// since values may be larger in memory than when stored.
-const DECODED_BYTES_MAX: usize = 1 << 30;
+const DECODED_BYTES_MAX: usize = 8 << 30;
 
 const BODY: usize = OVERHEAD - size_of::<u32>();
 
