@@ -91,7 +91,10 @@ fn run(side: Side, parent: &Path, records: u64) -> anyhow::Result<f64> {
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        bail!("{side:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{side:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let rate = text.lines().last().and_then(|line| line.parse().ok());
     rate.with_context(|| format!("{side:?} printed no number: {text}"))

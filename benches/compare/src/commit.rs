@@ -47,7 +47,10 @@ pub(crate) fn compare(parent: &Path, rounds: usize) -> anyhow::Result<()> {
         }
     }
     let (ours, theirs) = (Summary::of(ours), Summary::of(theirs));
-    println!("commit: {} appends of each side, one caller", rounds.max(1) * APPENDS);
+    println!(
+        "commit: {} appends of each side, one caller",
+        rounds.max(1) * APPENDS
+    );
     println!("  {:<34}{:>12}  (p10 - p99)", "", "p50 us");
     for (what, times) in [("oncelog, synced", &ours), ("pwrite + fdatasync", &theirs)] {
         let (p50, p10, p99) = (times.median(), times.at(10), times.at(99));

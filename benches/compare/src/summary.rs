@@ -25,6 +25,9 @@ impl Summary {
     /// The number below which `percent` of them lie, 0 to 100; NaN of no numbers.
     pub(crate) fn at(&self, percent: usize) -> f64 {
         let last = self.0.len().saturating_sub(1);
-        self.0.get(last * percent / 100).copied().unwrap_or(f64::NAN)
+        self.0
+            .get(last * percent / 100)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }

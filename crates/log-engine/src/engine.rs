@@ -13,10 +13,10 @@ use crate::core::Core;
 use crate::directory::{self, Directory};
 use crate::env::{Env, Time};
 use crate::error::{CloseError, OpenError, SessionError, TopicError};
-use crate::handle::Topic;
 use crate::partition::Source;
 use crate::reader::ReaderBuilder;
 use crate::session::ProducerSession;
+use crate::topic::Topic;
 use crate::topics::TopicState;
 
 /// An open data directory. Cheap to clone, and shared by threads; it is closed cleanly when the

@@ -15,6 +15,7 @@
 mod blocking;
 mod committer;
 mod config;
+mod consumed_record;
 mod core;
 mod directory;
 mod ends;
@@ -28,23 +29,26 @@ mod reader;
 mod record;
 mod segment_feeder;
 mod session;
+mod topic;
 mod topics;
 
 pub use config::{Ack, ConfigError, Create, TopicConfig};
+pub use consumed_record::ConsumedRecord;
 pub use engine::{Builder, Engine, OpenReport};
 pub use env::{Clock, Env, ManualClock, SystemClock};
 pub use error::{
     Action, AppendError, CloseError, Error, OpenError, ReadError, SessionError, TopicError, Unknown,
 };
-pub use handle::{Appended, Partition, PartitionDescription, Pending, Topic, TopicDescription};
+pub use handle::{Appended, Partition, Pending};
 pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
-pub use reader::{Batches, ConsumedRecord, Reader, ReaderBuilder, Start};
+pub use reader::{Batches, Reader, ReaderBuilder, Start};
 pub use record::Record;
 pub use record_batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Compression, ProducerIdentity, Records,
 };
 pub use session::{Appender, ProducerSession};
+pub use topic::{PartitionDescription, Topic, TopicDescription};
 
 /// What is below: disks, for tests and for those who bring their own.
 pub mod storage {

@@ -42,7 +42,7 @@ pub(crate) struct PartitionState {
 /// Where a partition's data comes from.
 pub(crate) enum Source {
     /// This engine writes it.
-    Writer(Mutex<PartitionLog>),
+    Writer(Box<Mutex<PartitionLog>>),
     /// Another process may write it; this one follows its stable mark.
     Follower(LogFollower),
 }

@@ -9,11 +9,12 @@ use record_batch::{Batch, BatchHeader, Record, Records};
 use segment_storage::Cursor;
 
 use crate::blocking;
+use crate::consumed_record::ConsumedRecord;
 use crate::ends::State;
 use crate::engine::Engine;
 use crate::error::ReadError;
-use crate::handle::Topic;
 use crate::partition::{PartitionState, Source};
+use crate::topic::Topic;
 
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,7 +206,7 @@ impl Reader {
         let decoded = self
             .decoded
             .front()
-            .filter(|record| record.partition == partition);
+            .filter(|record| record.partition() == partition);
         let place = self
             .partitions
             .iter()
@@ -215,7 +216,8 @@ impl Reader {
 
     /// Goes on at `offset` of a partition; behind damage, for example.
     pub fn seek(&mut self, partition: u32, offset: u64) {
-        self.decoded.retain(|record| record.partition != partition);
+        self.decoded
+            .retain(|record| record.partition() != partition);
         for place in self
             .partitions
             .iter_mut()
@@ -428,104 +430,6 @@ fn decode_first(
         each(&header, record.map_err(|e| (last_offset, e))?);
     }
     Ok(())
-}
-
-/// A record as a reader gets it.
-#[derive(Debug, Clone)]
-pub struct ConsumedRecord {
-    topic: Arc<str>,
-    partition: u32,
-    producer: Option<(i64, i16)>,
-    record: Record,
-}
-
-impl ConsumedRecord {
-    fn new(
-        topic: &Arc<str>,
-        partition: u32,
-        header: &BatchHeader,
-        record: Record,
-    ) -> ConsumedRecord {
-        let producer = header
-            .has_producer()
-            .then_some((header.producer_id, header.producer_epoch));
-        ConsumedRecord {
-            topic: topic.clone(),
-            partition,
-            producer,
-            record,
-        }
-    }
-
-    /// The topic.
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// The partition.
-    pub fn partition(&self) -> u32 {
-        self.partition
-    }
-
-    /// The offset.
-    pub fn offset(&self) -> u64 {
-        // Checked when it was appended.
-        u64::try_from(self.record.offset).unwrap_or(0)
-    }
-
-    /// Milliseconds since 1970.
-    pub fn timestamp(&self) -> i64 {
-        self.record.timestamp
-    }
-
-    /// The key. None and an empty one differ.
-    pub fn key(&self) -> Option<&Bytes> {
-        self.record.key.as_ref()
-    }
-
-    /// The value. None (a tombstone) and an empty one differ.
-    pub fn value(&self) -> Option<&Bytes> {
-        self.record.value.as_ref()
-    }
-
-    /// The headers, in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&Bytes>)> {
-        self.record
-            .headers
-            .iter()
-            .map(|h| (h.key.as_str(), h.value.as_ref()))
-    }
-
-    /// The value of the last header of that name, if that has one.
-    pub fn header(&self, name: &str) -> Option<&Bytes> {
-        let named = self
-            .record
-            .headers
-            .iter()
-            .rev()
-            .find(|h| h.key.as_str() == name);
-        named.and_then(|h| h.value.as_ref())
-    }
-
-    /// The business id: the value of header `biz-id`. Carried, never interpreted.
-    pub fn biz_id(&self) -> Option<&Bytes> {
-        self.header("biz-id")
-    }
-
-    /// Id of the producer that sent it.
-    pub fn producer_id(&self) -> Option<i64> {
-        self.producer.map(|(id, _)| id)
-    }
-
-    /// Epoch of the producer that sent it.
-    pub fn producer_epoch(&self) -> Option<i16> {
-        self.producer.map(|(_, epoch)| epoch)
-    }
-
-    /// Its producer's sequence number.
-    pub fn sequence(&self) -> Option<i32> {
-        self.record.sequence
-    }
 }
 
 /// Completes with the first of some futures. They must be able to be dropped at any time.

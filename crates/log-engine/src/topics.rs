@@ -92,7 +92,10 @@ impl TopicState {
                     let (opened, found) =
                         PartitionLog::open(place, config.partition(), context).map_err(fail)?;
                     report(log.clone(), found);
-                    (opened.reader(), Source::Writer(Mutex::new(opened)))
+                    (
+                        opened.reader(),
+                        Source::Writer(Box::new(Mutex::new(opened))),
+                    )
                 }
                 None => {
                     let follower = LogFollower::open(place).map_err(|e| fail(e.into()))?;

@@ -98,7 +98,9 @@ fn last_sequence(first: i32, count: u32) -> i32 {
 /// What the disk says; an older snapshot stays.
 pub fn write(place: &Place, offset: u64, table: &ProducerTable) -> io::Result<()> {
     if table.memory_bytes() > TABLE_BYTES_MAX {
-        return Err(io::Error::other("the producer table is too large for a snapshot"));
+        return Err(io::Error::other(
+            "the producer table is too large for a snapshot",
+        ));
     }
     let mut producers: Vec<Producer> = table.iter().map(Producer::from).collect();
     producers.sort_unstable_by_key(|p| p.producer_id);

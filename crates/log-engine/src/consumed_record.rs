@@ -1,0 +1,104 @@
+//! A record on its way out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use record_batch::{BatchHeader, Record};
+
+/// A record as a reader gets it.
+#[derive(Debug, Clone)]
+pub struct ConsumedRecord {
+    topic: Arc<str>,
+    partition: u32,
+    producer: Option<(i64, i16)>,
+    record: Record,
+}
+
+impl ConsumedRecord {
+    pub(crate) fn new(
+        topic: &Arc<str>,
+        partition: u32,
+        header: &BatchHeader,
+        record: Record,
+    ) -> ConsumedRecord {
+        let producer = header
+            .has_producer()
+            .then_some((header.producer_id, header.producer_epoch));
+        ConsumedRecord {
+            topic: topic.clone(),
+            partition,
+            producer,
+            record,
+        }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// The offset.
+    pub fn offset(&self) -> u64 {
+        // Checked when it was appended.
+        u64::try_from(self.record.offset).unwrap_or(0)
+    }
+
+    /// Milliseconds since 1970.
+    pub fn timestamp(&self) -> i64 {
+        self.record.timestamp
+    }
+
+    /// The key. None and an empty one differ.
+    pub fn key(&self) -> Option<&Bytes> {
+        self.record.key.as_ref()
+    }
+
+    /// The value. None (a tombstone) and an empty one differ.
+    pub fn value(&self) -> Option<&Bytes> {
+        self.record.value.as_ref()
+    }
+
+    /// The headers, in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&Bytes>)> {
+        self.record
+            .headers
+            .iter()
+            .map(|h| (h.key.as_str(), h.value.as_ref()))
+    }
+
+    /// The value of the last header of that name, if that has one.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        let named = self
+            .record
+            .headers
+            .iter()
+            .rev()
+            .find(|h| h.key.as_str() == name);
+        named.and_then(|h| h.value.as_ref())
+    }
+
+    /// The business id: the value of header `biz-id`. Carried, never interpreted.
+    pub fn biz_id(&self) -> Option<&Bytes> {
+        self.header("biz-id")
+    }
+
+    /// Id of the producer that sent it.
+    pub fn producer_id(&self) -> Option<i64> {
+        self.producer.map(|(id, _)| id)
+    }
+
+    /// Epoch of the producer that sent it.
+    pub fn producer_epoch(&self) -> Option<i16> {
+        self.producer.map(|(_, epoch)| epoch)
+    }
+
+    /// Its producer's sequence number.
+    pub fn sequence(&self) -> Option<i32> {
+        self.record.sequence
+    }
+}

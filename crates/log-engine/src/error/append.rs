@@ -1,0 +1,191 @@
+//! What an append can be answered with, other than an offset.
+
+use std::io;
+use std::sync::Arc;
+
+use partition_log::Rejection;
+use record_batch::BatchError;
+use segment_storage::{Corruption, Latched};
+
+use super::Action;
+use crate::config::Ack;
+
+/// Why an append has no offset.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The bytes are no batch that a producer may send. Nothing was written.
+    #[error("{0}")]
+    Invalid(#[source] BatchError),
+    /// Larger than the topic allows, or than a segment. Nothing was written.
+    #[error(
+        "batch of {bytes} bytes for topic {topic} exceeds {setting} {limit}; raise it or split the batch"
+    )]
+    TooLarge {
+        /// The topic.
+        topic: Arc<str>,
+        /// Bytes of the encoded batch.
+        bytes: u64,
+        /// The limit in force.
+        limit: u64,
+        /// The setting it comes from.
+        setting: &'static str,
+    },
+    /// The sequence check refused it. Nothing was written.
+    #[error("topic {topic}, partition {partition}: {rejection}")]
+    Rejected {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        #[source]
+        rejection: Rejection,
+    },
+    /// `try_append` found no segment ready. Nothing was written; one is being prepared.
+    #[error(
+        "no segment of {topic}-{partition} is ready; try again, or use append or blocking_append"
+    )]
+    NotReady {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+    },
+    /// The disk is full. Nothing was written; once there is space the next append succeeds.
+    #[error(
+        "no space for {topic}-{partition}: {needed} bytes needed, {free} free ({source}); free space and append again"
+    )]
+    NoSpace {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// Bytes that could not be reserved.
+        needed: u64,
+        /// Bytes free on the disk.
+        free: u64,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A file could not be made ready. Nothing was written.
+    #[error(
+        "a segment of {topic}-{partition} cannot be prepared: {source}; see whether descriptors or memory ran out"
+    )]
+    Io {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A sync or write failed before; this batch was not written.
+    #[error(transparent)]
+    LogFenced(Latched),
+    /// The log is damaged below its stable mark and takes no appends.
+    #[error(transparent)]
+    Corrupted(Corruption),
+    /// The engine is closed, or closing. Nothing was written.
+    #[error("the engine is closed; open it again")]
+    Closed,
+    /// The topic was deleted. What was written is gone with it.
+    #[error("topic {topic} was deleted")]
+    TopicDeleted {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// The engine was opened for reading only.
+    #[error("the engine is open for reading only; open it with Engine::open to append")]
+    ReadOnly,
+    /// A handle cannot promise less than its topic does.
+    #[error(
+        "topic {topic} promises {level}, {asked} is less; a handle can raise the level, never lower it"
+    )]
+    LevelTooLow {
+        /// The topic.
+        topic: Arc<str>,
+        /// The topic's level.
+        level: Ack,
+        /// The level asked for.
+        asked: Ack,
+    },
+    /// The batch is in the log but was not seen durable in time, or never will be by this engine.
+    #[error(
+        "whether the batch at offset {offset} of {topic}-{partition} is durable is not known ({why}); append the same batch again, with the same sequences, to learn it"
+    )]
+    OutcomeUnknown {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The offset that it has, if it stays.
+        offset: u64,
+        /// What happened.
+        why: Unknown,
+    },
+}
+
+/// Why an outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unknown {
+    /// The sync that would have made it durable failed.
+    #[error("{0}")]
+    Fenced(Latched),
+    /// It took longer than the append timeout.
+    #[error("no answer from the disk within {0} ms")]
+    TimedOut(u64),
+    /// The engine was closed, and not cleanly.
+    #[error("the engine was closed before the sync")]
+    Closed,
+}
+
+impl AppendError {
+    /// `false`: certainly not written. `true`: append the same batch again to learn it (I7).
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, AppendError::OutcomeUnknown { .. })
+    }
+
+    /// The one safe thing to do.
+    pub fn action(&self) -> Action {
+        match self {
+            AppendError::Invalid(_) | AppendError::TooLarge { .. } => Action::FixData,
+            AppendError::Rejected { .. } | AppendError::LevelTooLow { .. } => Action::FixCall,
+            AppendError::NotReady { .. } | AppendError::Io { .. } => Action::Retry,
+            AppendError::NoSpace { .. } => Action::FreeSpace,
+            AppendError::LogFenced(_) | AppendError::Closed => Action::Reopen,
+            AppendError::Corrupted(_) => Action::FixData,
+            AppendError::ReadOnly => Action::FixCall,
+            AppendError::TopicDeleted { .. } => Action::Stop,
+            AppendError::OutcomeUnknown {
+                why: Unknown::TimedOut(_),
+                ..
+            } => Action::Resolve,
+            AppendError::OutcomeUnknown { .. } => Action::Reopen,
+        }
+    }
+
+    /// The error code that Kafka gives to this.
+    pub fn kafka_code(&self) -> i16 {
+        match self {
+            AppendError::Invalid(BatchError::Short { .. } | BatchError::Crc { .. }) => 2,
+            AppendError::Invalid(BatchError::TooLarge { .. }) => 10,
+            AppendError::Invalid(_) => 87,
+            AppendError::TooLarge {
+                setting: "segment.bytes",
+                ..
+            } => 18,
+            AppendError::TooLarge { .. } => 10,
+            AppendError::Rejected { rejection, .. } => rejection.kafka_code(),
+            AppendError::OutcomeUnknown {
+                why: Unknown::TimedOut(_),
+                ..
+            } => 7,
+            AppendError::TopicDeleted { .. } => 3,
+            AppendError::Closed => 6,
+            AppendError::LevelTooLow { .. } | AppendError::ReadOnly => 42,
+            _ => 56,
+        }
+    }
+}
