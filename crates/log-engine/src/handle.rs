@@ -19,7 +19,7 @@ use crate::partition::{PartitionState, Source, Written};
 pub struct Partition {
     pub(crate) engine: Arc<Handle>,
     pub(crate) state: Arc<PartitionState>,
-    level: Ack,
+    pub(crate) level: Ack,
 }
 
 /// Where a batch is in the log.
