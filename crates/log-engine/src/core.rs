@@ -133,9 +133,13 @@ impl Core {
         if follow.feed {
             self.feeder.enqueue(partition);
         }
-        if follow.commit {
+        if follow.sync {
             self.commit(partition);
-        } else if follow.flush_later {
+        } else if follow.turn {
+            let more = self.committer.enqueue(partition);
+            self.more_workers(more);
+        }
+        if follow.flush_later && !follow.sync {
             self.timer.state.lock().flushes.push(partition.clone());
             self.timer.wanted.notify_one();
         }
@@ -314,7 +318,7 @@ impl Core {
     fn close_logs(&self) -> Result<(), CloseError> {
         let mut outcome = Ok(());
         for partition in self.partitions() {
-            if matches!(partition.source, Source::Follower(_)) {
+            if !matches!(partition.source, Source::Writer(_)) {
                 partition.ends.set_state(State::Closed);
                 continue;
             }

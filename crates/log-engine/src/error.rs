@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use record_batch::BatchError;
-use segment_storage::{Latched, SlotError, StateFileError};
+use segment_storage::{Corruption, Latched, SlotError, StateFileError};
 
 use crate::config::ConfigError;
 
@@ -252,6 +252,9 @@ pub enum ReadError {
         /// What is wrong.
         source: BatchError,
     },
+    /// The log could not be opened.
+    #[error(transparent)]
+    Damaged(Corruption),
     /// No such topic or partition.
     #[error(transparent)]
     Topic(#[from] Arc<TopicError>),
@@ -328,6 +331,9 @@ pub enum Error {
     /// Of settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Of a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
 }
 
 impl Error {
@@ -338,6 +344,7 @@ impl Error {
             Error::Open(OpenError::DirectoryInUse { .. }) | Error::Session(_) => Action::Retry,
             Error::Open(_) => Action::FixData,
             Error::Topic(_) | Error::Config(_) => Action::FixCall,
+            Error::Batch(_) => Action::FixData,
             Error::Read(ReadError::Storage(_) | ReadError::Malformed { .. }) => Action::FixData,
             Error::Read(_) => Action::FixCall,
             Error::Close(_) => Action::Reopen,

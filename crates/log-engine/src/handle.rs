@@ -120,7 +120,7 @@ impl Partition {
                 let (table, _) = partition_log::rebuild(place, view, &config, end, now.elapsed_ms)?;
                 table.iter().collect()
             }
-            (Source::Writer(_), None) => Vec::new(),
+            (Source::Writer(_) | Source::Damaged(_), None) => Vec::new(),
         };
         views.sort_unstable_by_key(|view| view.producer_id);
         Ok(views)

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use partition_log::{Now, PartitionLog, PartitionReader};
 use record_batch::Batch;
-use segment_storage::{LogFollower, WriteError};
+use segment_storage::{Corruption, LogFollower, WriteError};
 
 use crate::committer::Turn;
 use crate::config::{Ack, TopicConfig};
@@ -45,6 +45,8 @@ pub(crate) enum Source {
     Writer(Box<Mutex<PartitionLog>>),
     /// Another process may write it; this one follows its stable mark.
     Follower(LogFollower),
+    /// It could not be opened; the other logs of the directory are served.
+    Damaged(Corruption),
 }
 
 /// The segment feeder's side of a partition.
@@ -53,8 +55,17 @@ pub(crate) struct Feeding {
     pub(crate) is_queued: AtomicBool,
     /// Turns of the feeder, successful or not, that this partition has seen.
     pub(crate) turns: AtomicU64,
+    /// Held during a turn.
+    pub(crate) running: Mutex<()>,
     /// Why the last turn failed, and how many bytes it wanted.
     pub(crate) failure: Mutex<Option<(u64, Arc<io::Error>)>>,
+}
+
+impl Feeding {
+    /// Waits for a turn of the feeder that is under way.
+    pub(crate) fn finish(&self) {
+        drop(self.running.lock());
+    }
 }
 
 /// A batch that is in the log. What that promises is only said by waiting for it.
@@ -71,8 +82,10 @@ pub(crate) struct Written {
 pub(crate) struct Follow {
     /// The feeder should prepare a segment.
     pub(crate) feed: bool,
-    /// The committer should take a turn.
-    pub(crate) commit: bool,
+    /// The committer should take a turn: to seal what was rolled, or to raise the ceiling.
+    pub(crate) turn: bool,
+    /// The committer should sync everything.
+    pub(crate) sync: bool,
     /// The timer should have the partition synced when its time comes.
     pub(crate) flush_later: bool,
 }
@@ -110,7 +123,7 @@ impl PartitionState {
     pub(crate) fn log(&self) -> Option<MutexGuard<'_, PartitionLog>> {
         match &self.source {
             Source::Writer(log) => Some(log.lock()),
-            Source::Follower(_) => None,
+            Source::Follower(_) | Source::Damaged(_) => None,
         }
     }
 
@@ -122,7 +135,11 @@ impl PartitionState {
         now: Now,
     ) -> (Result<Written, AppendError>, Follow) {
         let Some(mut log) = self.log() else {
-            return (Err(AppendError::ReadOnly), Follow::default());
+            let error = match &self.source {
+                Source::Damaged(corruption) => AppendError::Corrupted(corruption.clone()),
+                _ => AppendError::ReadOnly,
+            };
+            return (Err(error), Follow::default());
         };
         if let Err(error) = self.check_open() {
             return (Err(error), Follow::default());
@@ -145,8 +162,8 @@ impl PartitionState {
         let feed = segments.is_segment_wanted();
         let mut follow = Follow {
             feed,
-            commit: segments.is_turn_due(),
-            flush_later: false,
+            turn: segments.is_turn_due(),
+            ..Follow::default()
         };
         drop(log);
         let written = Written {
@@ -159,7 +176,7 @@ impl PartitionState {
             },
         };
         if level == Ack::Synced {
-            follow.commit |= self.ends.synced() <= written.last_offset;
+            follow.sync |= self.ends.synced() <= written.last_offset;
         }
         if !appended.duplicate {
             self.note_unsynced(batch.bytes().len(), now, &mut follow);
@@ -184,7 +201,7 @@ impl PartitionState {
             follow.flush_later = is_first(&self.dirty_since_ms);
             let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
             let before = self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
-            follow.commit |= before + bytes >= self.config.flush_bytes();
+            follow.sync |= before + bytes >= self.config.flush_bytes();
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::ends::State;
 use crate::partition::PartitionState;
 
 /// The partitions that want a segment, and the thread that prepares it.
@@ -80,6 +81,10 @@ impl Feeder {
 /// Prepares a segment for a partition, if it wants one, and tells whoever waits for it.
 pub(crate) fn turn(partition: &PartitionState) {
     partition.feeding.is_queued.store(false, Ordering::Release);
+    let _running = partition.feeding.running.lock();
+    if partition.ends.state() == State::Deleted {
+        return;
+    }
     let Some(mut log) = partition.log() else {
         return;
     };

@@ -127,7 +127,10 @@ fn describe(state: &PartitionState) -> PartitionDescription {
     let size_bytes = segments.iter().filter_map(|s| s.bytes().ok()).sum();
     let high_watermark = state.reader.high_watermark();
     let (mut log_end_offset, mut producers, mut accepted_unknown) = (high_watermark, 0, 0);
-    let mut status = "open".to_owned();
+    let mut status = match &state.source {
+        Source::Damaged(corruption) => corruption.to_string(),
+        _ => "open".to_owned(),
+    };
     if let Some(log) = state.log() {
         log_end_offset = log.next_offset();
         producers = log.producers().len();

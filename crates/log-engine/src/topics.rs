@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use partition_log::{OpenContext, Opened, PartitionLog, PartitionReader};
-use segment_storage::{LogFollower, Marks, Place};
+use segment_storage::{Corruption, LogFollower, LogView, Marks, Place, Recovered};
 
 use crate::config::TopicConfig;
 use crate::core::Core;
@@ -63,6 +63,28 @@ fn place(core: &Core, entry: &TopicEntry, partition: u32) -> Place {
     }
 }
 
+// Damage that leaves nothing of the log to serve; the other logs are served all the same.
+fn corruption_of(place: &Place, error: &partition_log::OpenError) -> Option<Corruption> {
+    use segment_storage::{OpenError as Storage, SlotError};
+    let partition_log::OpenError::Storage(storage) = error else {
+        return None;
+    };
+    let damaged = match storage {
+        Storage::Marks(SlotError::Io { source, .. }) => {
+            source.kind() == std::io::ErrorKind::NotFound
+        }
+        Storage::Marks(_) | Storage::Foreign { .. } => true,
+        _ => false,
+    };
+    let file = place.display(segment_storage::marks::FILE);
+    damaged.then(|| Corruption {
+        file,
+        position: 0,
+        offset: 0,
+        reason: storage.to_string(),
+    })
+}
+
 impl TopicState {
     /// Opens the logs of a topic, for writing or, where another process writes them, for reading.
     ///
@@ -87,20 +109,41 @@ impl TopicState {
                 log: log.clone(),
                 source,
             };
-            let (reader, source) = match context {
-                Some(context) => {
-                    let (opened, found) =
-                        PartitionLog::open(place, config.partition(), context).map_err(fail)?;
-                    report(log.clone(), found);
-                    (
-                        opened.reader(),
-                        Source::Writer(Box::new(Mutex::new(opened))),
-                    )
-                }
-                None => {
-                    let follower = LogFollower::open(place).map_err(|e| fail(e.into()))?;
-                    let reader = PartitionReader::new(follower.view().clone());
-                    (reader, Source::Follower(follower))
+            let opened = match context {
+                Some(context) => PartitionLog::open(place.clone(), config.partition(), context)
+                    .map(|(opened, found)| {
+                        report(log.clone(), found);
+                        (
+                            opened.reader(),
+                            Source::Writer(Box::new(Mutex::new(opened))),
+                        )
+                    }),
+                None => LogFollower::open(place.clone())
+                    .map_err(Into::into)
+                    .map(|follower| {
+                        let reader = PartitionReader::new(follower.view().clone());
+                        (reader, Source::Follower(follower))
+                    }),
+            };
+            let (reader, source) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    let Some(corruption) = corruption_of(&place, &error) else {
+                        return Err(fail(error));
+                    };
+                    let files = Recovered {
+                        corruption: Some(corruption.clone()),
+                        ..Default::default()
+                    };
+                    report(
+                        log.clone(),
+                        Opened {
+                            files,
+                            ..Opened::default()
+                        },
+                    );
+                    let view = Arc::new(LogView::empty(place));
+                    (PartitionReader::new(view), Source::Damaged(corruption))
                 }
             };
             let id = (name.clone(), index);
@@ -302,9 +345,10 @@ impl Core {
             drop(log);
             partition.ends.wake();
         }
-        // A turn that is under way ends on open descriptors; none of its results count.
+        // What is under way ends on open descriptors; none of its results count.
         for partition in &topic.partitions {
             partition.turn.finish();
+            partition.feeding.finish();
         }
         self.remove_logs(&topic.entry)?;
         entries.retain(|entry| entry.name != name);
