@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// Waits for a future on this thread. It must be one that some other thread wakes.
 ///
@@ -21,6 +22,22 @@ pub(crate) fn wait<F: Future>(call: &str, instead: &str, future: F) -> F::Output
             Poll::Ready(value) => return value,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+/// Waits for a future on this thread, at most for `timeout`; `None` when that is over. For the
+/// engine's own threads.
+pub(crate) fn wait_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
+    let until = Instant::now() + timeout;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return Some(value);
+        }
+        let left = until.checked_duration_since(Instant::now())?;
+        thread::park_timeout(left);
     }
 }
 

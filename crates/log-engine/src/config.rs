@@ -272,6 +272,11 @@ impl TopicConfig {
         self.batch_bytes_max
     }
 
+    /// Batches of a producer that are recognised when they come again.
+    pub fn producer_window(&self) -> u32 {
+        self.producer_window
+    }
+
     /// Whether the log's own time replaces the producers'.
     pub fn log_append_time(&self) -> bool {
         self.log_append_time

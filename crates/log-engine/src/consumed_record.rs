@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use record_batch::{BatchHeader, Record};
 
+use crate::record::BIZ_ID;
+
 /// A record as a reader gets it.
 #[derive(Debug, Clone)]
 pub struct ConsumedRecord {
@@ -84,7 +86,7 @@ impl ConsumedRecord {
 
     /// The business id: the value of header `biz-id`. Carried, never interpreted.
     pub fn biz_id(&self) -> Option<&Bytes> {
-        self.header("biz-id")
+        self.header(BIZ_ID)
     }
 
     /// Id of the producer that sent it.

@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use pid_allocator::PidAllocator;
+use pid_allocator::{AllocateError, PidAllocator};
 use segment_storage::Disk;
 
+use crate::blocking;
 use crate::committer::{self, Committer};
 use crate::config::EngineConfig;
 use crate::directory::Directory;
 use crate::ends::State;
 use crate::env::Time;
-use crate::error::CloseError;
+use crate::error::{CloseError, SessionError};
 use crate::partition::{Follow, PartitionState, Source};
+use crate::producer::ProducerCore;
 use crate::segment_feeder::Feeder;
+use crate::senders::Senders;
 use crate::topics::TopicState;
+use crate::transport::Transport;
 
 /// How often waiting appends look at their deadline, marks that moved are synced, and so on.
 const HOUSEKEEPING_MS: u64 = 1_000;
@@ -45,6 +49,10 @@ pub(crate) struct Core {
     pub(crate) topic_changes: Mutex<()>,
     pub(crate) committer: Committer,
     pub(crate) feeder: Feeder,
+    pub(crate) senders: Senders,
+    /// How producers reach the logs, unless they say otherwise.
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    producers: Mutex<Vec<Weak<ProducerCore>>>,
     timer: Timer,
     is_closed: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -84,9 +92,71 @@ impl Core {
             topic_changes: Mutex::default(),
             committer: Committer::default(),
             feeder: Feeder::default(),
+            senders: Senders::default(),
+            transport: None,
+            producers: Mutex::default(),
             timer: Timer::default(),
             is_closed: AtomicBool::new(false),
             threads: Mutex::default(),
+        }
+    }
+
+    /// A producer id that was never handed out before.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub(crate) fn allocate_producer_id(&self) -> Result<i64, SessionError> {
+        if self.is_closed() {
+            return Err(SessionError::Closed);
+        }
+        let ids = self.producer_ids.as_ref().ok_or(SessionError::ReadOnly)?;
+        let producer_id = match ids.allocate() {
+            Ok(id) => id,
+            // The feeder is late; rather than have the caller come again, reserve here.
+            Err(AllocateError::Exhausted { .. }) => {
+                let _ = ids.reserve(self.time.now().elapsed_ms);
+                ids.allocate()?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if ids.needs_block() {
+            self.feeder.want_producer_ids();
+        }
+        Ok(producer_id)
+    }
+
+    /// Takes care of a producer, until it is done.
+    pub(crate) fn add_producer(self: &Arc<Core>, producer: &Arc<ProducerCore>) {
+        let mut producers = self.producers.lock();
+        producers.retain(|producer| producer.strong_count() > 0);
+        producers.push(Arc::downgrade(producer));
+        drop(producers);
+        if self.senders.starts() {
+            let core = self.clone();
+            // Without a thread nothing is sent again; sends themselves still work.
+            let _ = self.spawn("oncelog-sender", move || core.senders.work(&core.time));
+        }
+    }
+
+    fn live_producers(&self) -> Vec<Arc<ProducerCore>> {
+        self.producers
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    // Hands over what producers have buffered, before appends are refused.
+    fn close_producers(&self) {
+        let producers = self.live_producers();
+        for producer in &producers {
+            producer.begin_close();
+        }
+        let timeout = self.config.close_timeout / 2;
+        for producer in producers {
+            if blocking::wait_for(timeout, producer.flush()).is_none() {
+                producer.abandon();
+            }
         }
     }
 
@@ -223,6 +293,9 @@ impl Core {
         if !due(&self.timer.next_housekeeping_ms, HOUSEKEEPING_MS) {
             return;
         }
+        for producer in self.live_producers() {
+            producer.wake_senders();
+        }
         let expire = due(&self.timer.next_expiry_ms, EXPIRY_CHECK_MS);
         for partition in self.partitions() {
             self.keep_house(&partition, now.elapsed_ms, expire);
@@ -302,6 +375,7 @@ impl Core {
         };
         self.committer.stop();
         self.feeder.stop();
+        self.senders.stop();
         self.timer.state.lock().is_stopped = true;
         self.timer.wanted.notify_all();
         if !matches!(outcome, Err(CloseError::TimedOut { .. })) {
@@ -316,6 +390,7 @@ impl Core {
     }
 
     fn close_logs(&self) -> Result<(), CloseError> {
+        self.close_producers();
         let mut outcome = Ok(());
         for partition in self.partitions() {
             if !matches!(partition.source, Source::Writer(_)) {

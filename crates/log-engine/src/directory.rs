@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use partition_log::Now;
-use segment_storage::{Disk, SlotFile, state_file};
+use segment_storage::{Disk, SlotError, SlotFile, state_file};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Create;
@@ -253,6 +253,17 @@ pub(crate) fn read_format(disk: &Arc<dyn Disk>) -> Result<Format, OpenError> {
         return Err(OpenError::NewerFormat { file, features });
     }
     Ok(format)
+}
+
+/// Reads the generation as its file has it, and how many of its slots are damaged or torn.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub(crate) fn read_generation(disk: &Arc<dyn Disk>) -> Result<(i32, usize), SlotError> {
+    let slots = SlotFile::open(disk, "", GENERATION, GENERATION_MAGIC, 1)?;
+    let damaged = slots.damaged_slots(0)?;
+    let Generation { generation, .. } = slots.read(0)?;
+    Ok((generation, damaged))
 }
 
 /// Reads the list of topics.

@@ -3,9 +3,9 @@
 //! Nobody is in a list. Whoever waits looks at the numbers, and at the state second, each time the
 //! partition wakes them; so a dropped future leaves nothing behind, and one store answers all.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use crate::signal::Signal;
 
 /// Whether a partition still changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,7 @@ pub(crate) struct Ends {
     synced: AtomicU64,
     state: AtomicU8,
     is_closing: AtomicBool,
-    waiters: AtomicUsize,
-    notify: Notify,
+    signal: Signal,
 }
 
 impl Ends {
@@ -68,51 +67,18 @@ impl Ends {
         self.wake();
     }
 
-    /// Wakes everybody who waits. A few nanoseconds when nobody does.
+    /// Wakes everybody who waits.
     pub(crate) fn wake(&self) {
-        // Pairs with the fence in `wait`: either the waiter sees what was stored before this call,
-        // or this call sees the waiter.
-        fence(Ordering::SeqCst);
-        if self.waiters.load(Ordering::Relaxed) > 0 {
-            self.notify.notify_waiters();
-        }
+        self.signal.notify();
     }
 
     /// Whether anybody waits.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.waiters.load(Ordering::Relaxed) > 0
+        self.signal.is_waited_for()
     }
 
     /// Waits until `done` says so; it is asked first, and again at each wake.
-    pub(crate) async fn wait<T>(&self, mut done: impl FnMut() -> Option<T>) -> T {
-        if let Some(value) = done() {
-            return value;
-        }
-        let _waiting = Waiting::new(&self.waiters);
-        loop {
-            let mut notified = std::pin::pin!(self.notify.notified());
-            notified.as_mut().enable();
-            fence(Ordering::SeqCst);
-            if let Some(value) = done() {
-                return value;
-            }
-            notified.await;
-        }
-    }
-}
-
-/// Counts a waiter for as long as it lives, however its future ends.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(waiters: &'a AtomicUsize) -> Waiting<'a> {
-        waiters.fetch_add(1, Ordering::SeqCst);
-        Waiting(waiters)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) async fn wait<T>(&self, done: impl FnMut() -> Option<T>) -> T {
+        self.signal.wait(done).await
     }
 }

@@ -14,10 +14,12 @@ use crate::directory::{self, Directory};
 use crate::env::{Env, Time};
 use crate::error::{CloseError, OpenError, SessionError, TopicError};
 use crate::partition::Source;
+use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::session::ProducerSession;
 use crate::topic::Topic;
 use crate::topics::TopicState;
+use crate::transport::Transport;
 
 /// An open data directory. Cheap to clone, and shared by threads; it is closed cleanly when the
 /// last clone and the last handle made from it are dropped, or by [`Engine::close`].
@@ -130,6 +132,7 @@ impl fmt::Display for OpenReport {
 pub struct Builder {
     place: Place,
     config: EngineConfig,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 #[derive(Clone)]
@@ -181,6 +184,13 @@ impl Builder {
         self
     }
 
+    /// How this engine's producers reach the logs: over one that loses answers, for tests.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Builder {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
     /// Opens, recovering what has to be recovered. It reads the disk: milliseconds after a clean
     /// close; after a crash call it where waiting is allowed (`spawn_blocking`).
     ///
@@ -199,7 +209,7 @@ impl Builder {
                 source,
             })?,
         };
-        Engine::open_writer(env, self.config)
+        Engine::open_writer(env, self.config, self.transport)
     }
 }
 
@@ -218,6 +228,7 @@ impl Engine {
         Builder {
             place,
             config: EngineConfig::default(),
+            transport: None,
         }
     }
 
@@ -226,6 +237,7 @@ impl Engine {
         Builder {
             place: Place::Env(env),
             config: EngineConfig::default(),
+            transport: None,
         }
     }
 
@@ -305,12 +317,17 @@ impl Engine {
         Engine::start(core, report)
     }
 
-    fn open_writer(env: Env, config: EngineConfig) -> Result<Engine, OpenError> {
+    fn open_writer(
+        env: Env,
+        config: EngineConfig,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Result<Engine, OpenError> {
         let (directory, now, _) = Directory::open(&env, config.create)?;
         let producer_ids = PidAllocator::open(env.disk.clone())?;
         let entries = directory::read_topics(&env.disk)?;
         let time = Time::from(env.clock, now.elapsed_ms);
-        let core = Core::new(env.disk, time, config, Some(directory), Some(producer_ids));
+        let mut core = Core::new(env.disk, time, config, Some(directory), Some(producer_ids));
+        core.transport = transport;
         let settled = core.settle_topics(entries).map_err(|error| match error {
             TopicError::Io { file, source } => OpenError::Io { file, source },
             other => OpenError::Io {
@@ -439,6 +456,11 @@ impl Engine {
         ProducerSession::begin(self)
     }
 
+    /// A producer: batches, sends again what was not answered, and stores each record once.
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self)
+    }
+
     /// A reader of a topic.
     pub fn reader(&self, topic: &str) -> ReaderBuilder {
         ReaderBuilder::new(self, topic)
@@ -451,6 +473,14 @@ impl Engine {
     /// [`CloseError`]: what was answered is safe, and the next open recovers.
     pub fn close(&self) -> Result<(), CloseError> {
         self.handle.core.close()
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    pub(crate) fn from_handle(handle: Arc<Handle>) -> Engine {
+        Engine { handle }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -10,8 +10,10 @@ use segment_storage::{Corruption, Latched, SlotError, StateFileError};
 use crate::config::ConfigError;
 
 mod append;
+mod send;
 
 pub use append::{AppendError, Unknown};
+pub use send::SendError;
 
 /// The one safe thing to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,6 +324,9 @@ pub enum Error {
     /// Of appending.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// Of sending.
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// Of reading.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -341,6 +346,7 @@ impl Error {
     pub fn action(&self) -> Action {
         match self {
             Error::Append(error) => error.action(),
+            Error::Send(error) => error.action(),
             Error::Open(OpenError::DirectoryInUse { .. }) | Error::Session(_) => Action::Retry,
             Error::Open(_) => Action::FixData,
             Error::Topic(_) | Error::Config(_) => Action::FixCall,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use partition_log::ProducerView;
+use partition_log::{Now, ProducerView};
 use record_batch::Batch;
 use segment_storage::Cursor;
 
@@ -163,7 +163,8 @@ impl Partition {
     /// [`AppendError`]; certainly not written. [`AppendError::NotReady`] when no segment is ready.
     pub fn try_append(&self, batch: &[u8]) -> Result<Pending, AppendError> {
         let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
-        self.write(&batch).map(|written| self.pending(written))
+        self.write(&batch, self.now())
+            .map(|written| self.pending(written))
     }
 
     /// Appends a batch; it is as durable as the level promises when this returns. The same batch
@@ -176,7 +177,9 @@ impl Partition {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, batch: &[u8]) -> Result<Appended, AppendError> {
-        self.start(batch).await?.wait().await
+        let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
+        let written = self.start_parsed(&batch, self.now()).await?;
+        self.answer(&written).await
     }
 
     /// As [`Partition::append`], waiting on this thread.
@@ -187,7 +190,9 @@ impl Partition {
     /// # Errors
     /// [`AppendError`].
     pub fn blocking_append(&self, batch: &[u8]) -> Result<Appended, AppendError> {
-        self.blocking_start(batch)?.blocking_wait()
+        let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
+        let written = self.blocking_start_parsed(&batch, self.now())?;
+        self.blocking_answer(&written)
     }
 
     /// Puts a batch into the log, waiting for room alone; the answer comes from the returned
@@ -200,15 +205,19 @@ impl Partition {
     /// [`AppendError`]; certainly not written.
     pub fn blocking_start(&self, batch: &[u8]) -> Result<Pending, AppendError> {
         let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
-        self.blocking_start_parsed(&batch)
+        self.blocking_start_parsed(&batch, self.now())
             .map(|written| self.pending(written))
     }
 
-    pub(crate) fn blocking_start_parsed(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
+    pub(crate) fn blocking_start_parsed(
+        &self,
+        batch: &Batch<'_>,
+        now: Now,
+    ) -> Result<Written, AppendError> {
         blocking::refuse_async_worker("blocking_append", "append");
-        match self.write(batch) {
+        match self.write(batch, now) {
             Err(AppendError::NotReady { .. }) => {
-                blocking::wait("blocking_append", "append", self.start_parsed(batch))
+                blocking::wait("blocking_append", "append", self.start_parsed(batch, now))
             }
             done => done,
         }
@@ -223,17 +232,21 @@ impl Partition {
     /// [`AppendError`]; certainly not written.
     pub async fn start(&self, batch: &[u8]) -> Result<Pending, AppendError> {
         let batch = Batch::parse(batch).map_err(AppendError::Invalid)?;
-        self.start_parsed(&batch)
+        self.start_parsed(&batch, self.now())
             .await
             .map(|written| self.pending(written))
     }
 
-    pub(crate) async fn start_parsed(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
-        let deadline = self.deadline();
+    pub(crate) async fn start_parsed(
+        &self,
+        batch: &Batch<'_>,
+        mut now: Now,
+    ) -> Result<Written, AppendError> {
+        let deadline = self.deadline(now);
         loop {
             let feeding = &self.state.feeding;
             let seen = feeding.turns.load(Ordering::Acquire);
-            match self.write(batch) {
+            match self.write(batch, now) {
                 Err(AppendError::NotReady { .. }) => {}
                 done => return done,
             }
@@ -250,22 +263,78 @@ impl Partition {
             if let Some((needed, source)) = feeding.failure.lock().clone() {
                 return Err(self.state.no_space(needed, source));
             }
+            now = self.now();
         }
     }
 
-    fn deadline(&self) -> u64 {
-        let core = &self.engine.core;
-        let timeout = core.config.append_timeout.as_millis();
-        let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
-        core.time.now().elapsed_ms.saturating_add(timeout)
+    pub(crate) fn now(&self) -> Now {
+        self.engine.core.time.now()
     }
 
-    pub(crate) fn write(&self, batch: &Batch<'_>) -> Result<Written, AppendError> {
-        let core = &self.engine.core;
-        let now = core.time.now();
+    fn timeout_ms(&self) -> u64 {
+        let timeout = self.engine.core.config.append_timeout.as_millis();
+        u64::try_from(timeout).unwrap_or(u64::MAX)
+    }
+
+    fn deadline(&self, now: Now) -> u64 {
+        now.elapsed_ms.saturating_add(self.timeout_ms())
+    }
+
+    pub(crate) fn write(&self, batch: &Batch<'_>, now: Now) -> Result<Written, AppendError> {
         let (written, follow) = self.state.write(batch, self.level, now);
-        core.follow_up(&self.state, follow);
+        self.engine.core.follow_up(&self.state, follow);
         written
+    }
+
+    /// Waits for what was promised about a batch. At `memory` the answer is mostly there already,
+    /// and then this costs nothing but looking.
+    pub(crate) async fn answer(&self, written: &Written) -> Result<Appended, AppendError> {
+        if let Some(answer) = self.state.promised(written, self.level) {
+            return answer.map(|()| self.finished(written));
+        }
+        let deadline = self.deadline(self.now());
+        let timed_out = || {
+            let why = Unknown::TimedOut(self.timeout_ms());
+            Err(self.state.unknown(written, why))
+        };
+        let answered = || {
+            let answer = self.state.promised(written, self.level);
+            let late = || self.now().elapsed_ms >= deadline;
+            answer.or_else(|| late().then(timed_out))
+        };
+        let answer = self.state.ends.wait(answered).await;
+        answer.map(|()| self.finished(written))
+    }
+
+    /// As [`Partition::answer`], on a thread that may wait, as the caller has made sure.
+    pub(crate) fn blocking_answer(&self, written: &Written) -> Result<Appended, AppendError> {
+        match self.state.promised(written, self.level) {
+            Some(answer) => answer.map(|()| self.finished(written)),
+            None => blocking::wait("blocking_append", "append", self.answer(written)),
+        }
+    }
+
+    fn appended(&self, written: &Written) -> Appended {
+        Appended {
+            topic: self.state.topic.clone(),
+            partition: self.state.index,
+            offset: written.base_offset,
+            last_offset: written.last_offset,
+            duplicate: written.duplicate,
+            timestamp: written.timestamp,
+        }
+    }
+
+    // A duplicate's own time is in the log, which has it published by now.
+    fn finished(&self, written: &Written) -> Appended {
+        let mut appended = self.appended(written);
+        if appended.timestamp.is_none() {
+            let mut cursor = Cursor::at(appended.offset);
+            let run = self.state.reader.read(&mut cursor, 0).ok().flatten();
+            let batch = run.as_ref().and_then(|run| Batch::parse(&run.bytes).ok());
+            appended.timestamp = batch.map(|batch| batch.header().max_timestamp);
+        }
+        appended
     }
 
     pub(crate) fn pending(&self, written: Written) -> Pending {
@@ -286,15 +355,7 @@ pub struct Pending {
 impl Pending {
     /// Where the batch is, if it stays: nothing is promised yet.
     pub fn appended(&self) -> Appended {
-        let (state, written) = (&self.partition.state, &self.written);
-        Appended {
-            topic: state.topic.clone(),
-            partition: state.index,
-            offset: written.base_offset,
-            last_offset: written.last_offset,
-            duplicate: written.duplicate,
-            timestamp: written.timestamp,
-        }
+        self.partition.appended(&self.written)
     }
 
     /// Whether an answer is there.
@@ -313,7 +374,7 @@ impl Pending {
     /// # Errors
     /// [`AppendError::OutcomeUnknown`] after a failed sync or the append timeout.
     pub async fn wait(self) -> Result<Appended, AppendError> {
-        self.answer().await
+        self.partition.answer(&self.written).await
     }
 
     /// As [`Pending::wait`], on this thread.
@@ -324,44 +385,7 @@ impl Pending {
     /// # Errors
     /// As [`Pending::wait`].
     pub fn blocking_wait(self) -> Result<Appended, AppendError> {
-        blocking::wait("blocking_wait", "wait", self.answer())
-    }
-
-    async fn answer(&self) -> Result<Appended, AppendError> {
-        let Pending { partition, written } = self;
-        let state = &partition.state;
-        if let Some(answer) = state.promised(written, partition.level) {
-            return answer.map(|()| self.finished());
-        }
-        let deadline = partition.deadline();
-        let timed_out = || {
-            let timeout = partition.engine.core.config.append_timeout.as_millis();
-            let why = Unknown::TimedOut(u64::try_from(timeout).unwrap_or(u64::MAX));
-            Err(state.unknown(written, why))
-        };
-        let answered = || {
-            let answer = state.promised(written, partition.level);
-            let late = || partition.engine.core.time.now().elapsed_ms >= deadline;
-            answer.or_else(|| late().then(timed_out))
-        };
-        state.ends.wait(answered).await.map(|()| self.finished())
-    }
-
-    // A duplicate's own time is in the log, which has it published by now.
-    fn finished(&self) -> Appended {
-        let mut appended = self.appended();
-        if appended.timestamp.is_none() {
-            let mut cursor = Cursor::at(appended.offset);
-            let run = self
-                .partition
-                .state
-                .reader
-                .read(&mut cursor, 0)
-                .ok()
-                .flatten();
-            let batch = run.as_ref().and_then(|run| Batch::parse(&run.bytes).ok());
-            appended.timestamp = batch.map(|batch| batch.header().max_timestamp);
-        }
-        appended
+        blocking::refuse_async_worker("blocking_wait", "wait");
+        self.partition.blocking_answer(&self.written)
     }
 }

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod append_id;
 mod blocking;
 mod committer;
 mod config;
@@ -23,25 +24,33 @@ mod engine;
 mod env;
 mod error;
 mod handle;
+pub mod inspect;
 mod partition;
 mod partitioner;
+mod producer;
 mod reader;
 mod record;
 mod segment_feeder;
+mod senders;
 mod session;
+mod signal;
 mod topic;
 mod topics;
+mod transport;
 
+pub use append_id::{AppendId, AppendIdError};
 pub use config::{Ack, ConfigError, Create, TopicConfig};
 pub use consumed_record::ConsumedRecord;
 pub use engine::{Builder, Engine, OpenReport};
 pub use env::{Clock, Env, ManualClock, SystemClock};
 pub use error::{
-    Action, AppendError, CloseError, Error, OpenError, ReadError, SessionError, TopicError, Unknown,
+    Action, AppendError, CloseError, Error, OpenError, ReadError, SendError, SessionError,
+    TopicError, Unknown,
 };
 pub use handle::{Appended, Partition, Pending};
 pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
+pub use producer::{Producer, ProducerBuilder, RecordMetadata, Ticket};
 pub use reader::{Batches, Reader, ReaderBuilder, Start};
 pub use record::Record;
 pub use record_batch::{
@@ -55,3 +64,5 @@ pub mod storage {
     pub use segment_storage::disk::{DirectoryEntry, Disk, DiskFile, Prepare};
     pub use segment_storage::{MemoryDisk, OsDisk};
 }
+
+pub use transport::{Answer, Direct, Transport, TransportError};

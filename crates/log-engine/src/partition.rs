@@ -318,8 +318,9 @@ impl PartitionState {
         AppendError::OutcomeUnknown {
             topic: self.topic.clone(),
             partition: self.index,
-            offset: written.base_offset,
+            offset: Some(written.base_offset),
             why,
+            id: None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A record on its way in.
 
-use record_batch::{BatchBuilder, BatchError};
+use record_batch::{BatchBuilder, BatchError, HEADER_BYTES, record_size_upper_bound};
+
+/// The header that holds a business id.
+pub(crate) const BIZ_ID: &str = "biz-id";
 
 /// A record to append. It borrows; the bytes are copied once, into the batch, during the call.
 ///
@@ -14,6 +17,7 @@ use record_batch::{BatchBuilder, BatchError};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Record<'a> {
+    topic: Option<&'a str>,
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
     headers: Vec<(&'a str, Option<&'a [u8]>)>,
@@ -24,6 +28,21 @@ impl<'a> Record<'a> {
     /// A record with nothing in it: no key, and no value.
     pub fn new() -> Record<'a> {
         Record::default()
+    }
+
+    /// A record for a topic, with nothing else in it.
+    pub fn to(topic: &'a str) -> Record<'a> {
+        Record {
+            topic: Some(topic),
+            ..Record::default()
+        }
+    }
+
+    /// Sets the business id: the header `biz-id`. The log carries it and never interprets it;
+    /// consumers recognise by it what they acted on before.
+    #[must_use]
+    pub fn biz_id(self, id: &'a (impl AsRef<[u8]> + ?Sized)) -> Record<'a> {
+        self.header(BIZ_ID, Some(id.as_ref()))
     }
 
     /// Sets the key.
@@ -57,6 +76,25 @@ impl<'a> Record<'a> {
     /// The key.
     pub fn key_bytes(&self) -> Option<&'a [u8]> {
         self.key
+    }
+
+    pub(crate) fn topic(&self) -> Option<&'a str> {
+        self.topic
+    }
+
+    pub(crate) fn timestamp_ms(&self) -> Option<i64> {
+        self.timestamp_ms
+    }
+
+    /// Bytes that the record adds to a batch, at most.
+    pub(crate) fn size_upper_bound(&self) -> usize {
+        let bytes = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        record_size_upper_bound(bytes(self.key), bytes(self.value), &self.headers)
+    }
+
+    /// Bytes of a batch that holds the record alone, at most.
+    pub(crate) fn batch_size_upper_bound(&self) -> usize {
+        HEADER_BYTES + self.size_upper_bound()
     }
 
     /// Puts the record into a batch.

@@ -1,12 +1,11 @@
 //! Producer sessions: a fresh producer id, and the sequences that go with it.
 
-use pid_allocator::AllocateError;
+use partition_log::Now;
 use record_batch::{Batch, BatchBuilder, BatchError, Compression, ProducerIdentity};
 
 use crate::engine::Engine;
 use crate::error::{AppendError, SessionError, TopicError};
 use crate::handle::{Appended, Partition, Pending};
-use crate::partition::Written;
 use crate::record::Record;
 
 /// One producer session: a producer id of its own, never used before and never again.
@@ -20,23 +19,7 @@ const EPOCH: i16 = 0;
 
 impl ProducerSession {
     pub(crate) fn begin(engine: &Engine) -> Result<ProducerSession, SessionError> {
-        let core = engine.core();
-        if core.is_closed() {
-            return Err(SessionError::Closed);
-        }
-        let ids = core.producer_ids.as_ref().ok_or(SessionError::ReadOnly)?;
-        let producer_id = match ids.allocate() {
-            Ok(id) => id,
-            // The feeder is late; rather than have the caller come again, reserve here.
-            Err(AllocateError::Exhausted { .. }) => {
-                let _ = ids.reserve(core.time.now().elapsed_ms);
-                ids.allocate()?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if ids.needs_block() {
-            core.feeder.want_producer_ids();
-        }
+        let producer_id = engine.core().allocate_producer_id()?;
         Ok(ProducerSession {
             engine: engine.clone(),
             producer_id,
@@ -113,9 +96,10 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]; certainly not written, and the sequence is not used up.
     pub fn try_append(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
-        let (partition, batch) = self.build(records)?;
-        let written = partition.write(&batch)?;
-        Ok(self.took(records.len(), written))
+        let (partition, batch, now) = self.build(records)?;
+        let written = partition.write(&batch, now)?;
+        self.use_up(records.len());
+        Ok(self.partition.pending(written))
     }
 
     /// Appends records as one batch; they are as durable as the level promises when this returns.
@@ -127,9 +111,10 @@ impl Appender {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
-        let (partition, batch) = self.build(records)?;
-        let written = partition.start_parsed(&batch).await?;
-        self.took(records.len(), written).wait().await
+        let (partition, batch, now) = self.build(records)?;
+        let written = partition.start_parsed(&batch, now).await?;
+        self.use_up(records.len());
+        self.partition.answer(&written).await
     }
 
     /// As [`Appender::append`], waiting on this thread.
@@ -140,7 +125,10 @@ impl Appender {
     /// # Errors
     /// [`AppendError`].
     pub fn blocking_append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
-        self.blocking_start(records)?.blocking_wait()
+        let (partition, batch, now) = self.build(records)?;
+        let written = partition.blocking_start_parsed(&batch, now)?;
+        self.use_up(records.len());
+        self.partition.blocking_answer(&written)
     }
 
     /// Puts records into the log as one batch, waiting for room alone; the answer comes from the
@@ -152,12 +140,16 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]; certainly not written.
     pub fn blocking_start(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
-        let (partition, batch) = self.build(records)?;
-        let written = partition.blocking_start_parsed(&batch)?;
-        Ok(self.took(records.len(), written))
+        let (partition, batch, now) = self.build(records)?;
+        let written = partition.blocking_start_parsed(&batch, now)?;
+        self.use_up(records.len());
+        Ok(self.partition.pending(written))
     }
 
-    fn build(&mut self, records: &[Record<'_>]) -> Result<(&Partition, Batch<'_>), AppendError> {
+    fn build(
+        &mut self,
+        records: &[Record<'_>],
+    ) -> Result<(&Partition, Batch<'_>, Now), AppendError> {
         if records.is_empty() {
             let empty = BatchError::Count {
                 record_count: 0,
@@ -165,27 +157,25 @@ impl Appender {
             };
             return Err(AppendError::Invalid(empty));
         }
-        let now_ms = self.partition.engine.core.time.now().wall_ms;
+        let now = self.partition.now();
         self.builder.clear();
         for record in records {
             record
-                .push_to(&mut self.builder, now_ms)
+                .push_to(&mut self.builder, now.wall_ms)
                 .map_err(AppendError::Invalid)?;
         }
-        let bytes = self
+        let batch = self
             .builder
-            .build(Some(self.identity))
+            .build_batch(Some(self.identity))
             .map_err(AppendError::Invalid)?;
-        let batch = Batch::parse(bytes).map_err(AppendError::Invalid)?;
-        Ok((&self.partition, batch))
+        Ok((&self.partition, batch, now))
     }
 
     // The batch is in the log, so its sequences are used, whatever becomes of the answer.
-    fn took(&mut self, records: usize, written: Written) -> Pending {
+    fn use_up(&mut self, records: usize) {
         let next = i64::from(self.identity.base_sequence) + i64::try_from(records).unwrap_or(0);
         // Sequences wrap from 2^31 - 1 to 0.
         self.identity.base_sequence = i32::try_from(next & i64::from(i32::MAX)).unwrap_or(0);
-        self.partition.pending(written)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{LogName, OpenError, TopicError};
 use crate::partition::{PartitionState, Source};
 
 /// Most partitions of a topic.
-const PARTITIONS_MAX: u32 = 10_000;
+pub(crate) const PARTITIONS_MAX: u32 = 10_000;
 
 /// A topic of an open engine.
 pub(crate) struct TopicState {
@@ -47,7 +47,7 @@ pub(crate) fn log_id(topic_id: u128, partition: u32) -> u128 {
 
 /// The settings of a stored topic. One that this release does not know was checked at the format
 /// gate, so what is left are values that were valid when they were stored.
-fn config_of(entry: &TopicEntry) -> Result<TopicConfig, TopicError> {
+pub(crate) fn config_of(entry: &TopicEntry) -> Result<TopicConfig, TopicError> {
     let mut config = TopicConfig::default();
     for (key, value) in &entry.config {
         config.set(key, value)?;

@@ -1,7 +1,10 @@
 //! How a command ends: from the error to the exit code and what stderr says.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use oncelog::{AppendError, ConfigError, OpenError, ReadError, TopicError};
 
@@ -32,7 +35,7 @@ impl fmt::Display for Stop {
     }
 }
 
-impl std::error::Error for Stop {}
+impl Error for Stop {}
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -93,11 +96,11 @@ fn code(error: &anyhow::Error) -> u8 {
 fn open_code(error: &OpenError) -> u8 {
     match error {
         OpenError::DirectoryInUse { .. } => IN_USE,
-        OpenError::NewerFormat { .. }
-        | OpenError::StateFile(_)
+        OpenError::NewerFormat { .. } => DAMAGED,
+        OpenError::StateFile(_)
         | OpenError::SlotFile(_)
         | OpenError::Allocator(_)
-        | OpenError::Log { .. } => DAMAGED,
+        | OpenError::Log { .. } => damaged_unless_refused(error),
         _ => FAILED,
     }
 }
@@ -117,6 +120,7 @@ fn read_code(error: &ReadError) -> u8 {
     match error {
         ReadError::Topic(error) => topic_code(error),
         ReadError::Malformed { .. } => DAMAGED,
+        ReadError::Storage(_) | ReadError::Open(_) => damaged_unless_refused(error),
         _ => FAILED,
     }
 }
@@ -127,6 +131,13 @@ fn append_code(error: &AppendError) -> u8 {
         AppendError::LevelTooLow { .. } => USAGE,
         _ => FAILED,
     }
+}
+
+/// What the system refused (no descriptors, no rights) is no damage.
+fn damaged_unless_refused(error: &(dyn Error + 'static)) -> u8 {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    let is_refused = causes.any(|cause| cause.is::<io::Error>() || cause.is::<Arc<io::Error>>());
+    if is_refused { FAILED } else { DAMAGED }
 }
 
 #[cfg(test)]

@@ -32,5 +32,5 @@ pub use producer::{
 };
 pub use producers::{ProducerTable, ProducerView, WindowEntry};
 pub use reader::PartitionReader;
-pub use recovery::{Rebuilt, rebuild};
+pub use recovery::{Rebuilt, marker_of, rebuild};
 pub use sequence::Sequence;

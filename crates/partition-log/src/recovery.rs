@@ -130,7 +130,7 @@ fn replay(
 
 /// What a transaction marker says: coordinator epoch, and whether it commits. A control record of
 /// an unknown kind, or one that compaction emptied, has no effect of its own.
-pub(crate) fn marker_of(batch: &Batch<'_>) -> Option<(i32, bool)> {
+pub fn marker_of(batch: &Batch<'_>) -> Option<(i32, bool)> {
     if !batch.header().attributes.is_control() {
         return None;
     }

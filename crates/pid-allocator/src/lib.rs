@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use segment_storage::disk::Disk;
 
 pub use error::AllocateError;
-pub use reservation::{FILE_NAME, raise_floor};
+pub use reservation::{FILE_NAME, inspect, raise_floor};
 use reservation::{LAST_START, Reservation};
 
 /// Ids of a block, as many as Kafka's.

@@ -28,6 +28,24 @@ struct Stored {
     next_start: i64,
 }
 
+/// The first id that is not reserved, and how many slots of the file are damaged or torn (with one
+/// damaged slot the newest bound may be lost). Read as the file is, nothing is reserved or written.
+///
+/// # Errors
+/// As [`crate::PidAllocator::open`], but for what reserving can meet.
+pub fn inspect(disk: &Arc<dyn Disk>) -> Result<(i64, usize), AllocateError> {
+    let slots = SlotFile::open(disk, "", FILE_NAME, MAGIC, 1).map_err(explain)?;
+    let damaged = slots.damaged_slots(PAIR).map_err(explain)?;
+    let file = disk.display(FILE_NAME);
+    let bound = Reservation {
+        slots,
+        file,
+        bound: 0,
+    }
+    .stored()?;
+    Ok((bound, damaged))
+}
+
 /// The open file, and what was reserved through it.
 #[derive(Debug)]
 pub(crate) struct Reservation {

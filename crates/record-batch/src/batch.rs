@@ -71,6 +71,16 @@ impl<'a> Batch<'a> {
         Ok((Batch { bytes, header }, rest))
     }
 
+    /// The batch that a builder has just made: `header` is that of `bytes`, and its CRC is theirs.
+    pub(crate) fn built(bytes: &'a [u8], header: BatchHeader) -> Batch<'a> {
+        debug_assert_eq!(
+            Batch::parse(bytes).map(|batch| batch.header),
+            Ok(header),
+            "a builder makes what `parse` accepts"
+        );
+        Batch { bytes, header }
+    }
+
     /// Checks what must hold of a batch that a producer wants to have appended, in Kafka's order
     /// (`LogValidator`): base offset 0, as many records as the last offset delta says and at
     /// least one, no control batch, and an epoch and a sequence where there is a producer id.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::batch::Batch;
 use crate::checksum::seal;
 use crate::error::BatchError;
-use crate::header::{Attributes, Compression, HEADER_BYTES, at};
+use crate::header::{Attributes, BatchHeader, Compression, HEADER_BYTES, at};
 use crate::varint;
 
 /// Who sends a batch, and the sequence of its first record.
@@ -219,6 +220,18 @@ impl BatchBuilder {
     /// [`BatchError::Count`] without records, [`BatchError::CodecMissing`] and
     /// [`BatchError::Level`] for the codec, [`BatchError::Full`].
     pub fn build(&mut self, identity: Option<ProducerIdentity>) -> Result<&[u8], BatchError> {
+        Ok(self.build_batch(identity)?.bytes())
+    }
+
+    /// As [`BatchBuilder::build`], as a [`Batch`]: what [`Batch::parse`] would make of the bytes,
+    /// without computing the CRC a second time.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::build`].
+    pub fn build_batch(
+        &mut self,
+        identity: Option<ProducerIdentity>,
+    ) -> Result<Batch<'_>, BatchError> {
         if self.record_count == 0 {
             return Err(BatchError::Count {
                 record_count: 0,
@@ -245,24 +258,26 @@ impl BatchBuilder {
         };
         let batch_length = i32::try_from(batch.len() - at::LEADER_EPOCH)
             .map_err(|_| BatchError::Full { bytes: batch.len() })?;
-        let mut put = |at: usize, bytes: &[u8]| batch[at..at + bytes.len()].copy_from_slice(bytes);
-        put(at::BASE_OFFSET, &0i64.to_be_bytes());
-        put(at::BATCH_LENGTH, &batch_length.to_be_bytes());
-        put(at::LEADER_EPOCH, &(-1i32).to_be_bytes());
-        put(at::MAGIC, &[2]);
-        put(at::ATTRIBUTES, &attributes.to_be_bytes());
-        put(
-            at::LAST_OFFSET_DELTA,
-            &(self.record_count - 1).to_be_bytes(),
-        );
-        put(at::BASE_TIMESTAMP, &self.base_timestamp.to_be_bytes());
-        put(at::MAX_TIMESTAMP, &self.max_timestamp.to_be_bytes());
-        put(at::PRODUCER_ID, &identity.producer_id.to_be_bytes());
-        put(at::PRODUCER_EPOCH, &identity.producer_epoch.to_be_bytes());
-        put(at::BASE_SEQUENCE, &identity.base_sequence.to_be_bytes());
-        put(at::RECORD_COUNT, &self.record_count.to_be_bytes());
-        seal(batch);
-        Ok(batch)
+        let mut header = BatchHeader {
+            base_offset: 0,
+            batch_length,
+            leader_epoch: -1,
+            crc: 0,
+            attributes: Attributes(attributes),
+            last_offset_delta: self.record_count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: identity.producer_id,
+            producer_epoch: identity.producer_epoch,
+            base_sequence: identity.base_sequence,
+            record_count: self.record_count,
+        };
+        let Some(front) = batch.first_chunk_mut::<HEADER_BYTES>() else {
+            return Err(BatchError::Short { bytes: batch.len() });
+        };
+        header.write(front);
+        header.crc = seal(batch);
+        Ok(Batch::built(batch, header))
     }
 }
 

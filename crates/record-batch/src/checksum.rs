@@ -27,13 +27,14 @@ pub fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
     u32::from_be_bytes(rest)
 }
 
-/// Computes the CRC of a batch and writes it into its header.
+/// Computes the CRC of a batch, writes it into its header, and returns it.
 ///
 /// # Panics
 /// If the bytes are fewer than a header's.
-pub(crate) fn seal(batch: &mut [u8]) {
+pub(crate) fn seal(batch: &mut [u8]) -> u32 {
     let crc = crc32c(&batch[at::ATTRIBUTES..]);
     batch[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+    crc
 }
 
 #[cfg(test)]

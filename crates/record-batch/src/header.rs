@@ -220,6 +220,24 @@ impl BatchHeader {
         }
     }
 
+    /// Writes the fields as they lie in a batch; the reverse of [`BatchHeader::read`].
+    pub(crate) fn write(&self, into: &mut [u8; HEADER_BYTES]) {
+        let mut put = |at: usize, bytes: &[u8]| into[at..at + bytes.len()].copy_from_slice(bytes);
+        put(at::BASE_OFFSET, &self.base_offset.to_be_bytes());
+        put(at::BATCH_LENGTH, &self.batch_length.to_be_bytes());
+        put(at::LEADER_EPOCH, &self.leader_epoch.to_be_bytes());
+        put(at::MAGIC, &[2]);
+        put(at::CRC, &self.crc.to_be_bytes());
+        put(at::ATTRIBUTES, &self.attributes.0.to_be_bytes());
+        put(at::LAST_OFFSET_DELTA, &self.last_offset_delta.to_be_bytes());
+        put(at::BASE_TIMESTAMP, &self.base_timestamp.to_be_bytes());
+        put(at::MAX_TIMESTAMP, &self.max_timestamp.to_be_bytes());
+        put(at::PRODUCER_ID, &self.producer_id.to_be_bytes());
+        put(at::PRODUCER_EPOCH, &self.producer_epoch.to_be_bytes());
+        put(at::BASE_SEQUENCE, &self.base_sequence.to_be_bytes());
+        put(at::RECORD_COUNT, &self.record_count.to_be_bytes());
+    }
+
     pub(crate) fn check_codec(&self) -> Result<Compression, BatchError> {
         let id = self.attributes.compression_id();
         Compression::from_id(id).ok_or(BatchError::UnknownCompression { id })

@@ -67,4 +67,4 @@ pub use control::{ControlKind, ControlRecord, control_batch, parse_control};
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, Compression, HEADER_BYTES, at};
 pub use records::{Header, HeaderKey, Record, Records};
-pub use stamp::{Stamp, fingerprint, stamped_header};
+pub use stamp::{Stamp, fingerprint, stamped_header, with_identity};

@@ -1,6 +1,9 @@
 //! What the log writes into the header of a batch that it appends.
 
+use bytes::Bytes;
+
 use crate::batch::Batch;
+use crate::builder::ProducerIdentity;
 use crate::checksum::{crc32c, crc32c_append};
 use crate::header::{Attributes, HEADER_BYTES, at};
 
@@ -51,4 +54,21 @@ pub fn fingerprint(batch: &Batch<'_>, log_append_time: bool) -> u32 {
     } else {
         batch.header().crc
     }
+}
+
+/// The batch with another producer identity, its CRC computed anew. For a batch that was never
+/// appended: its producer's old identity was forgotten, and a new one begins at sequence 0.
+///
+/// # Panics
+/// When `batch` is shorter than a header.
+pub fn with_identity(batch: &[u8], identity: ProducerIdentity) -> Bytes {
+    let mut bytes = batch.to_vec();
+    bytes[at::PRODUCER_ID..at::PRODUCER_EPOCH].copy_from_slice(&identity.producer_id.to_be_bytes());
+    bytes[at::PRODUCER_EPOCH..at::BASE_SEQUENCE]
+        .copy_from_slice(&identity.producer_epoch.to_be_bytes());
+    bytes[at::BASE_SEQUENCE..at::RECORD_COUNT]
+        .copy_from_slice(&identity.base_sequence.to_be_bytes());
+    let crc = crc32c(&bytes[at::ATTRIBUTES..]);
+    bytes[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
 }

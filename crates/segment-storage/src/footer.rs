@@ -4,6 +4,7 @@
 //! it holds a hash over all headers in order, and so over every batch's CRC as well.
 
 use crc_fast::{CrcAlgorithm, Digest};
+use record_batch::BatchHeader;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskFile;
@@ -52,41 +53,72 @@ impl Footer {
         bytes: u64,
         check: Check,
     ) -> Result<(Footer, Index), ScanError> {
-        let mut footer = Footer {
-            log_id,
-            base_offset,
-            next_offset: base_offset,
-            previous_end,
-            bytes,
-            batches: 0,
-            records: 0,
-            generations: (0, 0),
-            max_timestamp: i64::MIN,
-            header_hash: 0,
-        };
+        let mut builder = FooterBuilder::new((log_id, base_offset, previous_end));
         let index = Index::with_room_for(bytes);
         let mut cursor = IndexCursor::default();
-        let mut hash = Digest::new(CrcAlgorithm::Crc64Nvme);
         let mut scanner = Scanner::new(file, (0, base_offset), bytes, (0, i32::MAX), check);
         while let Some(header) = scanner.advance()? {
-            if footer.batches == 0 {
-                footer.generations.0 = header.leader_epoch;
-            }
-            footer.generations.1 = header.leader_epoch;
-            footer.batches += 1;
-            footer.records += u64::try_from(header.record_count).unwrap_or(0);
-            let relative = footer.next_offset - base_offset;
+            let relative = builder.footer.next_offset - base_offset;
             cursor.note(
                 &index,
                 relative,
                 scanner.batch_position(),
                 header.max_timestamp,
             );
-            footer.next_offset = scanner.next_offset();
-            hash.update(scanner.header_bytes());
+            builder.add(&header, scanner.header_bytes(), scanner.next_offset());
         }
-        footer.max_timestamp = cursor.max_timestamp();
-        footer.header_hash = hash.finalize();
+        let footer = builder.finish(bytes);
         Ok((footer, index))
+    }
+}
+
+/// Makes a footer batch by batch, for whoever walks a segment anyway.
+pub struct FooterBuilder {
+    footer: Footer,
+    hash: Digest,
+}
+
+impl FooterBuilder {
+    /// The footer of a segment without batches: its log, its base offset, and where the segment
+    /// before it ended.
+    pub fn new((log_id, base_offset, previous_end): (u128, u64, u64)) -> FooterBuilder {
+        FooterBuilder {
+            footer: Footer {
+                log_id,
+                base_offset,
+                next_offset: base_offset,
+                previous_end,
+                bytes: 0,
+                batches: 0,
+                records: 0,
+                generations: (0, 0),
+                max_timestamp: i64::MIN,
+                header_hash: 0,
+            },
+            hash: Digest::new(CrcAlgorithm::Crc64Nvme),
+        }
+    }
+
+    /// Takes in the next batch: its header, the bytes of that, and the offset after the batch.
+    pub fn add(&mut self, header: &BatchHeader, header_bytes: &[u8], next_offset: u64) {
+        let footer = &mut self.footer;
+        if footer.batches == 0 {
+            footer.generations.0 = header.leader_epoch;
+        }
+        footer.generations.1 = header.leader_epoch;
+        footer.batches += 1;
+        footer.records += u64::try_from(header.record_count).unwrap_or(0);
+        footer.max_timestamp = footer.max_timestamp.max(header.max_timestamp);
+        footer.next_offset = next_offset;
+        self.hash.update(header_bytes);
+    }
+
+    /// The footer of a segment of `bytes` bytes.
+    pub fn finish(self, bytes: u64) -> Footer {
+        Footer {
+            bytes,
+            header_hash: self.hash.finalize(),
+            ..self.footer
+        }
     }
 }

@@ -36,7 +36,7 @@ pub use disk::os::OsDisk;
 pub use disk::{DirectoryEntry, Disk, DiskFile, Prepare};
 pub use error::{Corruption, OpenError, ReadError, WriteError};
 pub use follow::LogFollower;
-pub use footer::Footer;
+pub use footer::{Footer, FooterBuilder};
 pub use index::{INTERVAL_BYTES, Index, IndexCursor, IndexEntry};
 pub use latch::{Latch, Latched};
 pub use log::{
@@ -46,7 +46,7 @@ pub use marks::{LogStart, Marks, StableMark};
 pub use prepare::{Prepared, Wanted};
 pub use recovery::Recovered;
 pub use scan::{Check, Invalid, ScanError, Scanner};
-pub use segment::{Place, Segment};
+pub use segment::{IndexFile, Place, Segment};
 pub use slot_file::{SlotError, SlotFile};
 pub use state_file::StateFileError;
 pub use truncate::{truncate, truncate_fully};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
-use crate::slot_file::{SlotError, SlotFile};
+use crate::slot_file::{SLOT_BYTES, SlotError, SlotFile};
 
 /// Name of the file inside of a log's directory.
 pub const FILE: &str = "marks";
@@ -173,6 +173,19 @@ impl Marks {
     /// What the disk says.
     pub fn write_start(&self, start: &LogStart) -> io::Result<()> {
         self.slots.write(START, start)
+    }
+
+    /// Bytes of the file.
+    pub const BYTES: u64 = 3 * 2 * SLOT_BYTES as u64;
+
+    /// How many slots are damaged, or torn by a crash: of the stable mark, of the ceiling, and of
+    /// the log's start. Two of one pair are an error when that pair is read.
+    ///
+    /// # Errors
+    /// [`SlotError::Io`].
+    pub fn damaged_slots(&self) -> Result<[usize; 3], SlotError> {
+        let damaged = |pair| self.slots.damaged_slots(pair);
+        Ok([damaged(MARK)?, damaged(CEILING)?, damaged(START)?])
     }
 
     /// Makes all that was written durable.

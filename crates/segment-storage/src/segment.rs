@@ -13,7 +13,7 @@ use crate::footer::{self, Footer};
 use crate::index::{Index, IndexEntry};
 use crate::names;
 use crate::scan::{Check, ScanError};
-use crate::state_file;
+use crate::state_file::{self, StateFileError};
 
 /// Magic of an index file.
 pub(crate) const INDEX_MAGIC: [u8; 4] = *b"OLIX";
@@ -45,12 +45,28 @@ impl Place {
 
 /// An index as a file; believed only for exactly the bytes that it was made of.
 #[derive(Debug, Serialize, Deserialize)]
-struct IndexFile {
-    log_id: u128,
-    base_offset: u64,
-    bytes: u64,
-    max_timestamp: i64,
-    entries: Vec<IndexEntry>,
+pub struct IndexFile {
+    /// The log it belongs to.
+    pub log_id: u128,
+    /// First offset of the segment.
+    pub base_offset: u64,
+    /// Bytes of the segment that it was made of.
+    pub bytes: u64,
+    /// Largest timestamp in them, ms since 1970; `i64::MIN` without any.
+    pub max_timestamp: i64,
+    /// The entries, by position.
+    pub entries: Vec<IndexEntry>,
+}
+
+impl IndexFile {
+    /// Reads the index file of a segment as it is, to check it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn read(place: &Place, base_offset: u64) -> Result<Option<IndexFile>, StateFileError> {
+        let path = place.path(&names::index(base_offset));
+        state_file::read(&*place.disk, &path, INDEX_MAGIC, INDEX_VERSION)
+    }
 }
 
 /// One segment of a log, shared by its writer and its readers.

@@ -242,6 +242,38 @@ impl SlotFile {
         })
     }
 
+    /// How many slots of a pair hold neither a value nor the zeros of a slot that was never written:
+    /// torn by a crash, or damaged. Which value they held is not known.
+    ///
+    /// # Errors
+    /// [`SlotError::Io`].
+    ///
+    /// # Panics
+    /// If the file has no such pair.
+    pub fn damaged_slots(&self, pair: usize) -> Result<usize, SlotError> {
+        let is_damaged = |slot: &[u8; SLOT_BYTES]| {
+            let opened = codec::open_prefix(self.magic, VERSION, slot);
+            slot.iter().any(|&byte| byte != 0) && opened.is_err()
+        };
+        let mut fewest = 2;
+        for _ in 0..LOOKS {
+            let slots = {
+                let _whole = self.writing.lock();
+                self.load(pair)
+            };
+            let slots = slots.map_err(|source| SlotError::Io {
+                file: self.name.clone(),
+                source,
+            })?;
+            let damaged = slots.as_chunks::<SLOT_BYTES>().0.iter();
+            fewest = fewest.min(damaged.filter(|slot| is_damaged(slot)).count());
+            if fewest == 0 {
+                break;
+            }
+        }
+        Ok(fewest)
+    }
+
     /// Writes a value, unsynced, into the slot that does not hold the last synced one.
     ///
     /// # Errors

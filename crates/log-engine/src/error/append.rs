@@ -8,6 +8,7 @@ use record_batch::BatchError;
 use segment_storage::{Corruption, Latched};
 
 use super::Action;
+use crate::append_id::AppendId;
 use crate::config::Ack;
 
 /// Why an append has no offset.
@@ -110,19 +111,33 @@ pub enum AppendError {
         /// The level asked for.
         asked: Ack,
     },
-    /// The batch is in the log but was not seen durable in time, or never will be by this engine.
+    /// It was not accepted within the delivery timeout; certainly not written.
     #[error(
-        "whether the batch at offset {offset} of {topic}-{partition} is durable is not known ({why}); append the same batch again, with the same sequences, to learn it"
+        "a record for {topic}-{partition} was not accepted within {timeout_ms} ms; nothing was written, send it again"
+    )]
+    TimedOut {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The delivery timeout, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// It may be in the log, or not: no answer came in time, or the disk failed.
+    #[error(
+        "the outcome of an append to {topic}-{partition} is not known ({why}); ask Engine::resolve, or append the same batch again with the same sequences"
     )]
     OutcomeUnknown {
         /// The topic.
         topic: Arc<str>,
         /// The partition.
         partition: u32,
-        /// The offset that it has, if it stays.
-        offset: u64,
+        /// The offset that it has if it stays; `None` where no answer named one.
+        offset: Option<u64>,
         /// What happened.
         why: Unknown,
+        /// What to ask [`crate::Engine::resolve`] with; there for records of a producer.
+        id: Option<Box<AppendId>>,
     },
 }
 
@@ -147,12 +162,22 @@ impl AppendError {
         matches!(self, AppendError::OutcomeUnknown { .. })
     }
 
+    /// What to ask [`crate::Engine::resolve`] with.
+    pub fn append_id(&self) -> Option<&AppendId> {
+        match self {
+            AppendError::OutcomeUnknown { id, .. } => id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The one safe thing to do.
     pub fn action(&self) -> Action {
         match self {
             AppendError::Invalid(_) | AppendError::TooLarge { .. } => Action::FixData,
             AppendError::Rejected { .. } | AppendError::LevelTooLow { .. } => Action::FixCall,
-            AppendError::NotReady { .. } | AppendError::Io { .. } => Action::Retry,
+            AppendError::NotReady { .. }
+            | AppendError::Io { .. }
+            | AppendError::TimedOut { .. } => Action::Retry,
             AppendError::NoSpace { .. } => Action::FreeSpace,
             AppendError::LogFenced(_) | AppendError::Closed => Action::Reopen,
             AppendError::Corrupted(_) => Action::FixData,
@@ -183,6 +208,7 @@ impl AppendError {
                 ..
             } => 7,
             AppendError::TopicDeleted { .. } => 3,
+            AppendError::TimedOut { .. } => 7,
             AppendError::Closed => 6,
             AppendError::LevelTooLow { .. } | AppendError::ReadOnly => 42,
             _ => 56,

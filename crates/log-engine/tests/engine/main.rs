@@ -1,0 +1,24 @@
+//! The engine through its public API, on disks in memory and on real ones.
+
+#[path = "../../../../tests/harness/hooked_disk.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the end-to-end tests; each uses a part"
+)]
+mod hooked_disk;
+
+mod acks;
+mod bad_input;
+mod close;
+mod crashes;
+mod full_disk;
+mod futures;
+mod group_commit;
+mod idle;
+mod opening;
+mod permissions;
+mod read_only;
+mod readers;
+mod sessions;
+mod topics;
+mod world;
