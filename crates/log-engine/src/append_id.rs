@@ -21,7 +21,7 @@ pub struct AppendId {
     pub(crate) partition: u32,
     pub(crate) producer_id: i64,
     pub(crate) producer_epoch: i16,
-    /// Sequence of the record.
+    /// Sequence of the record; -1 when it was stored by an earlier run.
     pub(crate) sequence: i32,
     /// Its position in its batch.
     pub(crate) index: u32,
@@ -32,6 +32,21 @@ pub struct AppendId {
 #[error("{text:?} is no append id; they look like topic/0/17.0.42.3")]
 pub struct AppendIdError {
     text: String,
+}
+
+impl AppendId {
+    /// Of a record that was not sent, because an earlier run had stored it.
+    pub(crate) fn skipped(topic: Arc<str>, partition: u32, identity: (i64, i16)) -> AppendId {
+        let (producer_id, producer_epoch) = identity;
+        AppendId {
+            topic,
+            partition,
+            producer_id,
+            producer_epoch,
+            sequence: -1,
+            index: 0,
+        }
+    }
 }
 
 impl fmt::Display for AppendId {
@@ -77,7 +92,7 @@ fn parse(text: &str) -> Option<AppendId> {
         && crate::topics::check_name(topic).is_ok()
         && id.producer_id >= 0
         && id.producer_epoch >= 0
-        && id.sequence >= 0;
+        && id.sequence >= -1;
     sound.then_some(id)
 }
 

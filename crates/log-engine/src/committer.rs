@@ -142,6 +142,12 @@ impl Committer {
     }
 }
 
+/// A turn that syncs everything, on this thread.
+pub(crate) fn turn_now(partition: &PartitionState, time: &Time) {
+    partition.turn.sync_all.store(true, Ordering::Release);
+    turn(partition, time);
+}
+
 /// Makes durable what should be, publishes it, answers whoever waits, and seals what was rolled.
 /// A failure fences the log for good (I10).
 pub(crate) fn turn(partition: &PartitionState, time: &Time) {
@@ -218,6 +224,14 @@ fn note_mark(partition: &PartitionState, time: &Time) {
     }
 }
 
+/// Whether an error says that the disk is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 // With nobody waiting: cut what was rolled, write its footer, perhaps a snapshot, then let the mark
 // pass it, durably (R9, R12, R15).
 fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
@@ -234,9 +248,7 @@ fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
         match segment.write_footer(Check::Headers) {
             Ok(_) => {}
             // No space for the side file: the segment stays as it is, and is sealed later (I13).
-            Err(ScanError::Read { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
-                return Ok(());
-            }
+            Err(ScanError::Read { source, .. }) if is_full(&source) => return Ok(()),
             Err(error) => return Err(io::Error::other(error)),
         }
         // A snapshot is a cache: without it the next open replays more.
@@ -304,11 +316,16 @@ pub(crate) fn close(partition: &PartitionState, time: &Time) -> io::Result<()> {
     if let Err(latched) = log.segments().latch().check() {
         return Err(io::Error::other(latched));
     }
-    if log.corruption().is_some() {
+    if log.corruption().is_some() || partition.ends.state() == State::Deleted {
         return Ok(());
     }
     // Nobody appends any more, so the lock may be held across the disk.
-    let closed = log.snapshot().and_then(|()| log.segments_mut().close());
+    let snapshot = match log.snapshot() {
+        // A snapshot is a cache: without it the next open replays (I13).
+        Err(error) if is_full(&error) => Ok(()),
+        done => done,
+    };
+    let closed = snapshot.and_then(|()| log.segments_mut().close());
     drop(log);
     closed
 }

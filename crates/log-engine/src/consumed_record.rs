@@ -13,6 +13,7 @@ pub struct ConsumedRecord {
     topic: Arc<str>,
     partition: u32,
     producer: Option<(i64, i16)>,
+    source: Option<u64>,
     record: Record,
 }
 
@@ -20,7 +21,7 @@ impl ConsumedRecord {
     pub(crate) fn new(
         topic: &Arc<str>,
         partition: u32,
-        header: &BatchHeader,
+        (header, source): (&BatchHeader, Option<u64>),
         record: Record,
     ) -> ConsumedRecord {
         let producer = header
@@ -30,6 +31,7 @@ impl ConsumedRecord {
             topic: topic.clone(),
             partition,
             producer,
+            source,
             record,
         }
     }
@@ -87,6 +89,12 @@ impl ConsumedRecord {
     /// The business id: the value of header `biz-id`. Carried, never interpreted.
     pub fn biz_id(&self) -> Option<&Bytes> {
         self.header(BIZ_ID)
+    }
+
+    /// How far its named producer's source goes with the batch that holds the record: the position
+    /// of the batch's last record.
+    pub fn source_position(&self) -> Option<u64> {
+        self.source
     }
 
     /// Id of the producer that sent it.

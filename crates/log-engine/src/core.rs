@@ -11,17 +11,20 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use pid_allocator::{AllocateError, PidAllocator};
 use segment_storage::Disk;
 
+use crate::append_id::AppendId;
 use crate::blocking;
 use crate::committer::{self, Committer};
 use crate::config::EngineConfig;
-use crate::directory::Directory;
+use crate::directory::{Directory, TopicEntry};
 use crate::ends::State;
 use crate::env::Time;
 use crate::error::{CloseError, SessionError};
+use crate::names::Names;
 use crate::partition::{Follow, PartitionState, Source};
-use crate::producer::ProducerCore;
+use crate::producer::{Outcome, ProducerCore};
 use crate::segment_feeder::Feeder;
 use crate::senders::Senders;
+use crate::signal::Signal;
 use crate::topics::TopicState;
 use crate::transport::Transport;
 
@@ -45,14 +48,22 @@ pub(crate) struct Core {
     pub(crate) directory: Option<Directory>,
     pub(crate) producer_ids: Option<PidAllocator>,
     pub(crate) topics: RwLock<BTreeMap<Arc<str>, Arc<TopicState>>>,
-    /// Held while topics are made or removed, so that one list is written at a time.
-    pub(crate) topic_changes: Mutex<()>,
+    /// Held while topics are made or removed, so that one list is written at a time. Holds topics
+    /// that could not be made or removed whole, until nothing of them is left.
+    pub(crate) topic_changes: Mutex<Vec<TopicEntry>>,
     pub(crate) committer: Committer,
     pub(crate) feeder: Feeder,
     pub(crate) senders: Senders,
     /// How producers reach the logs, unless they say otherwise.
     pub(crate) transport: Option<Arc<dyn Transport>>,
     producers: Mutex<Vec<Weak<ProducerCore>>>,
+    /// `None` where another process writes.
+    pub(crate) names: Option<Names>,
+    /// Held while a producer is opened, so that a name has one new holder at a time.
+    pub(crate) name_changes: Mutex<()>,
+    /// Told whenever the feeder has tried to reserve producer ids.
+    ids_reserved: Signal,
+    id_failures: AtomicU64,
     timer: Timer,
     is_closed: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -95,6 +106,10 @@ impl Core {
             senders: Senders::default(),
             transport: None,
             producers: Mutex::default(),
+            names: None,
+            name_changes: Mutex::default(),
+            ids_reserved: Signal::default(),
+            id_failures: AtomicU64::new(0),
             timer: Timer::default(),
             is_closed: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -112,17 +127,33 @@ impl Core {
         let ids = self.producer_ids.as_ref().ok_or(SessionError::ReadOnly)?;
         let producer_id = match ids.allocate() {
             Ok(id) => id,
-            // The feeder is late; rather than have the caller come again, reserve here.
-            Err(AllocateError::Exhausted { .. }) => {
-                let _ = ids.reserve(self.time.now().elapsed_ms);
-                ids.allocate()?
-            }
+            // The feeder is late: ids are taken faster than the disk can reserve them.
+            Err(AllocateError::Exhausted { .. }) => self.wait_for_producer_id(ids)?,
             Err(error) => return Err(error.into()),
         };
         if ids.needs_block() {
             self.feeder.want_producer_ids();
         }
         Ok(producer_id)
+    }
+
+    // Until the feeder has reserved a block, or could not; at most for the append timeout.
+    fn wait_for_producer_id(&self, ids: &PidAllocator) -> Result<i64, SessionError> {
+        let failures = self.id_failures.load(Ordering::Acquire);
+        self.feeder.want_producer_ids();
+        let answer = || match ids.allocate() {
+            Err(AllocateError::Exhausted { .. }) if self.is_closed() => {
+                Some(Err(SessionError::Closed))
+            }
+            Err(exhausted @ AllocateError::Exhausted { .. }) => {
+                let failed = self.id_failures.load(Ordering::Acquire) != failures;
+                failed.then(|| Err(exhausted.into()))
+            }
+            done => Some(done.map_err(SessionError::from)),
+        };
+        let reserved = self.ids_reserved.wait(answer);
+        blocking::wait_for(self.config.append_timeout, reserved)
+            .unwrap_or_else(|| Ok(ids.allocate()?))
     }
 
     /// Takes care of a producer, until it is done.
@@ -144,6 +175,13 @@ impl Core {
             .iter()
             .filter_map(Weak::upgrade)
             .collect()
+    }
+
+    /// The outcome that a record still under way will have.
+    pub(crate) fn unanswered_outcome(&self, id: &AppendId) -> Option<Arc<Outcome>> {
+        self.live_producers()
+            .iter()
+            .find_map(|producer| producer.unanswered_outcome(id))
     }
 
     // Hands over what producers have buffered, before appends are refused.
@@ -177,7 +215,8 @@ impl Core {
             self.spawn("oncelog-commit", move || core.committer.work(&core.time))?;
             let core = self.clone();
             self.spawn("oncelog-feeder", move || {
-                core.feeder.work(|| core.reserve_producer_ids());
+                core.feeder
+                    .work(|| core.reserve_producer_ids(), || core.save_time());
             })?;
         }
         Ok(())
@@ -194,8 +233,11 @@ impl Core {
             && ids.needs_block()
         {
             // A failure shows to whoever finds no id left, and housekeeping asks again.
-            let _ = ids.reserve(self.time.now().elapsed_ms);
+            if ids.reserve(self.time.now().elapsed_ms).is_err() {
+                self.id_failures.fetch_add(1, Ordering::AcqRel);
+            }
         }
+        self.ids_reserved.notify();
     }
 
     /// Does what an append left to do for others.
@@ -213,6 +255,11 @@ impl Core {
             self.timer.state.lock().flushes.push(partition.clone());
             self.timer.wanted.notify_one();
         }
+    }
+
+    /// Syncs everything that was written to a partition, on this thread.
+    pub(crate) fn commit_now(&self, partition: &Arc<PartitionState>) {
+        committer::turn_now(partition, &self.time);
     }
 
     /// Has everything that was written to a partition synced.
@@ -300,13 +347,17 @@ impl Core {
         for partition in self.partitions() {
             self.keep_house(&partition, now.elapsed_ms, expire);
         }
-        if due(&self.timer.next_save_ms, SAVE_TIME_MS)
-            && let Some(directory) = &self.directory
-        {
-            // Without it a crash makes producers live longer, never shorter.
-            let _ = directory.save_time(now);
+        if due(&self.timer.next_save_ms, SAVE_TIME_MS) {
+            self.feeder.want_time_saved();
         }
         self.reserve_producer_ids_later();
+    }
+
+    fn save_time(&self) {
+        if let Some(directory) = &self.directory {
+            // Without it a crash makes producers live longer, never shorter.
+            let _ = directory.save_time(self.time.now());
+        }
     }
 
     fn reserve_producer_ids_later(&self) {
@@ -367,12 +418,14 @@ impl Core {
         let timeout = self.config.close_timeout;
         let outcome = match self.spawn("oncelog-close", work) {
             Ok(()) => closed.recv_timeout(timeout).unwrap_or_else(|_| {
+                self.give_up();
                 let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 Err(CloseError::TimedOut { timeout_ms })
             }),
             // No thread to be had: then this one, without a deadline.
             Err(_) => self.close_logs(),
         };
+        self.ids_reserved.notify();
         self.committer.stop();
         self.feeder.stop();
         self.senders.stop();
@@ -385,23 +438,38 @@ impl Core {
                     let _ = thread.join();
                 }
             }
+            // Nobody writes any more, so another engine may, though handles of this one live on.
+            if let Some(directory) = &self.directory {
+                directory.unlock();
+            }
         }
         outcome
+    }
+
+    // The disk did not answer in time: nobody waits for it any longer (I32).
+    fn give_up(&self) {
+        for partition in self.partitions() {
+            partition.ends.begin_close();
+            partition.ends.set_state(State::Closed);
+        }
     }
 
     fn close_logs(&self) -> Result<(), CloseError> {
         self.close_producers();
         let mut outcome = Ok(());
+        // All at once: no log takes appends while another is being closed, for nobody would sync
+        // them. Appends look at this under the lock, so none comes after it.
+        for partition in self.partitions() {
+            let log = partition.log();
+            partition.ends.begin_close();
+            drop(log);
+        }
         for partition in self.partitions() {
             if !matches!(partition.source, Source::Writer(_)) {
                 partition.ends.set_state(State::Closed);
                 continue;
             }
-            // Appends look at the state under the lock, so none comes after this.
-            let log = partition.log();
             let fenced = partition.ends.state() == State::Fenced;
-            partition.ends.begin_close();
-            drop(log);
             if let Err(error) = committer::close(&partition, &self.time)
                 && outcome.is_ok()
             {
@@ -411,7 +479,9 @@ impl Core {
                     source: Arc::new(error),
                 });
             }
-            if !fenced {
+            if fenced {
+                partition.ends.wake();
+            } else {
                 partition.ends.set_state(State::Closed);
             }
         }

@@ -71,7 +71,7 @@ pub(crate) struct Directory {
     generation: SlotFile,
     number: i32,
     identities: Mutex<u64>,
-    _lock: Box<dyn Any + Send + Sync>,
+    lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
 fn io(disk: &Arc<dyn Disk>, name: &str, source: std::io::Error) -> OpenError {
@@ -116,6 +116,9 @@ impl Directory {
             (true, _) => make(env)?,
             (false, _) => {}
         }
+        // What a killed process renamed may not be durable yet; what is built on it now must not
+        // be undone by a power cut (R16).
+        disk.sync_names("").map_err(|e| io(disk, "", e))?;
         let format = read_format(disk)?;
         let generation = SlotFile::open(disk, "", GENERATION, GENERATION_MAGIC, 1)?;
         generation.settle().map_err(|e| io(disk, GENERATION, e))?;
@@ -131,8 +134,9 @@ impl Directory {
             format,
             generation,
             number,
-            identities: Mutex::new(env.seed),
-            _lock: lock,
+            // Another row in each generation, also where all have the same seed.
+            identities: Mutex::new(env.seed ^ u64::from(number.unsigned_abs()).rotate_left(32)),
+            lock: Mutex::new(Some(lock)),
         };
         let now = Now {
             elapsed_ms,
@@ -147,6 +151,11 @@ impl Directory {
     /// The generation of this open.
     pub(crate) fn generation(&self) -> i32 {
         self.number
+    }
+
+    /// Lets another engine have the directory. Nothing may be written after it.
+    pub(crate) fn unlock(&self) {
+        drop(self.lock.lock().take());
     }
 
     /// Writes generation and elapsed time, durably.

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::directory::{self, Directory};
 use crate::env::{Env, Time};
 use crate::error::{CloseError, OpenError, SessionError, TopicError};
+use crate::names::Names;
 use crate::partition::Source;
 use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
@@ -328,6 +329,7 @@ impl Engine {
         let time = Time::from(env.clock, now.elapsed_ms);
         let mut core = Core::new(env.disk, time, config, Some(directory), Some(producer_ids));
         core.transport = transport;
+        core.names = Some(Names::open(core.disk.clone())?);
         let settled = core.settle_topics(entries).map_err(|error| match error {
             TopicError::Io { file, source } => OpenError::Io { file, source },
             other => OpenError::Io {
@@ -417,8 +419,11 @@ impl Engine {
     /// The topic of that name.
     ///
     /// # Errors
-    /// [`TopicError::UnknownTopic`].
+    /// [`TopicError::UnknownTopic`], [`TopicError::Closed`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        if self.handle.core.is_closed() {
+            return Err(TopicError::Closed);
+        }
         match self.handle.core.topics.read().get(name) {
             Some(state) => Ok(Topic {
                 engine: self.handle.clone(),
@@ -448,7 +453,8 @@ impl Engine {
         self.handle.core.delete_topic(name)
     }
 
-    /// A new producer session, with a producer id that was never handed out before.
+    /// A new producer session, with a producer id that was never handed out before. Waits for the
+    /// disk only when ids are taken faster than it can reserve them, 1,000 at a time.
     ///
     /// # Errors
     /// [`SessionError`].

@@ -284,6 +284,32 @@ impl ReadError {
     }
 }
 
+/// Why the outcome of an append could not be looked up.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is in the log, but the log is fenced: whether it is on the disk shows when it is opened
+    /// again.
+    #[error(
+        "the append is in the log of {topic}-{partition}, which is fenced; close the engine, open it again and resolve again"
+    )]
+    NotDurable {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+    },
+    /// Only the directory's writer can say that an append never will be in it.
+    #[error("the engine is open for reading only; only its writer can resolve an append")]
+    ReadOnly,
+    /// The engine is closed.
+    #[error("the engine is closed; open it again and resolve again")]
+    Closed,
+}
+
 /// Why an engine did not close cleanly. Everything that was answered is safe; the next open
 /// recovers.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -330,6 +356,9 @@ pub enum Error {
     /// Of reading.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Of resolving.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// Of closing.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -353,7 +382,7 @@ impl Error {
             Error::Batch(_) => Action::FixData,
             Error::Read(ReadError::Storage(_) | ReadError::Malformed { .. }) => Action::FixData,
             Error::Read(_) => Action::FixCall,
-            Error::Close(_) => Action::Reopen,
+            Error::Close(_) | Error::Resolve(_) => Action::Reopen,
         }
     }
 }

@@ -25,11 +25,13 @@ mod env;
 mod error;
 mod handle;
 pub mod inspect;
+mod names;
 mod partition;
 mod partitioner;
 mod producer;
 mod reader;
 mod record;
+mod resolve;
 mod segment_feeder;
 mod senders;
 mod session;
@@ -44,8 +46,8 @@ pub use consumed_record::ConsumedRecord;
 pub use engine::{Builder, Engine, OpenReport};
 pub use env::{Clock, Env, ManualClock, SystemClock};
 pub use error::{
-    Action, AppendError, CloseError, Error, OpenError, ReadError, SendError, SessionError,
-    TopicError, Unknown,
+    Action, AppendError, CloseError, Error, OpenError, ReadError, ResolveError, SendError,
+    SessionError, TopicError, Unknown,
 };
 pub use handle::{Appended, Partition, Pending};
 pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
@@ -56,6 +58,7 @@ pub use record::Record;
 pub use record_batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Compression, ProducerIdentity, Records,
 };
+pub use resolve::{Forgotten, Resolution};
 pub use session::{Appender, ProducerSession};
 pub use topic::{PartitionDescription, Topic, TopicDescription};
 

@@ -7,11 +7,13 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use record_batch::Compression;
+use partition_log::Rejection;
+use record_batch::{BatchBuilder, Compression};
 
 use crate::append_id::AppendId;
 use crate::blocking;
 use crate::config::Ack;
+use crate::core::Core;
 use crate::engine::{Engine, Handle};
 use crate::error::{AppendError, SendError, SessionError};
 use crate::partitioner::partition_for_key;
@@ -21,10 +23,13 @@ use crate::topic::Topic;
 use crate::transport::{Direct, Transport};
 
 mod lane;
+mod named;
 mod ticket;
 
 use lane::{Lane, LaneNews, LaneSettings};
-use ticket::Outcome;
+use named::Source;
+pub(crate) use ticket::Outcome;
+use ticket::Stored;
 pub use ticket::{RecordMetadata, Ticket};
 
 /// Opens a producer.
@@ -33,6 +38,9 @@ pub struct ProducerBuilder {
     engine: Engine,
     settings: Settings,
     transport: Arc<dyn Transport>,
+    name: Option<String>,
+    take_over: bool,
+    repartition: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -77,7 +85,36 @@ impl ProducerBuilder {
             engine: engine.clone(),
             settings: Settings::default(),
             transport,
+            name: None,
+            take_over: false,
+            repartition: false,
         }
+    }
+
+    /// Gives the producer a name that survives restarts. One handle has it at a time; after a
+    /// crash it is free at once. Every record needs a [`Record::position`]; what an earlier run
+    /// stored is not stored again, and [`Producer::resume_from`] says where to go on.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> ProducerBuilder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Takes the name from a handle that has it: that one is fenced, everywhere, before this one
+    /// reads where to go on.
+    #[must_use]
+    pub fn take_over(mut self) -> ProducerBuilder {
+        self.take_over = true;
+        self
+    }
+
+    /// Accepts topics that have another number of partitions than when the name first wrote there.
+    /// Records then go to other partitions than before, where what is stored is not recognised:
+    /// send only what is known not to be stored.
+    #[must_use]
+    pub fn repartition(mut self) -> ProducerBuilder {
+        self.repartition = true;
+        self
     }
 
     /// Compresses batches. Default: not.
@@ -180,12 +217,30 @@ impl ProducerBuilder {
                 allowed,
             });
         }
-        let session = self.engine.session()?;
+        let engine_core = self.engine.core();
+        if engine_core.is_closed() {
+            return Err(SendError::Closed);
+        }
+        let _one_at_a_time = engine_core.name_changes.lock();
+        let source = match &self.name {
+            Some(name) => {
+                free_name(engine_core, name, self.take_over)?;
+                Some(named::take(engine_core, name, self.repartition)?)
+            }
+            None => None,
+        };
+        let identity = match &source {
+            Some(source) => (source.identity.producer_id, source.identity.producer_epoch),
+            None => (engine_core.allocate_producer_id()?, 0),
+        };
         let core = Arc::new(ProducerCore {
             engine: self.engine.handle().clone(),
             transport: self.transport,
+            name: self.name,
+            resume_from: source.as_ref().map_or(0, |source| source.resume_from),
             state: Mutex::new(State {
-                producer_id: session.producer_id(),
+                identity,
+                source,
                 topics: HashMap::default(),
                 lanes: Vec::new(),
                 buffered_bytes: 0,
@@ -198,11 +253,34 @@ impl ProducerBuilder {
             room: Signal::default(),
             is_queued: AtomicBool::new(false),
         });
-        self.engine.core().add_producer(&core);
+        if let (Some(name), Some(names)) = (&core.name, &engine_core.names) {
+            names.set_holder(name, &core);
+        }
+        engine_core.add_producer(&core);
         Ok(Producer {
             handle: Arc::new(ProducerHandle { core }),
         })
     }
+}
+
+// A name that another handle has is refused, or taken from it.
+fn free_name(core: &Core, name: &str, take_over: bool) -> Result<(), SendError> {
+    let Some(names) = &core.names else {
+        return Err(SendError::Closed);
+    };
+    let Some(holder) = names.holder(name) else {
+        return Ok(());
+    };
+    if !take_over {
+        let holder = format!("a handle of process {}", std::process::id());
+        return Err(SendError::NameInUse {
+            name: name.into(),
+            holder: holder.into(),
+        });
+    }
+    holder.fence();
+    names.release(name, &holder);
+    Ok(())
 }
 
 /// Sends records, each stored once however often its answer gets lost. Cheap to clone, and shared
@@ -243,13 +321,17 @@ pub(crate) struct ProducerCore {
     engine: Arc<Handle>,
     transport: Arc<dyn Transport>,
     settings: Settings,
+    name: Option<String>,
+    resume_from: u64,
     state: Mutex<State>,
     room: Signal,
     is_queued: AtomicBool,
 }
 
 struct State {
-    producer_id: i64,
+    /// Producer id and epoch of lanes to come.
+    identity: (i64, i16),
+    source: Option<Source>,
     topics: HashMap<String, Route>,
     lanes: Vec<Lane>,
     buffered_bytes: usize,
@@ -294,12 +376,16 @@ impl ProducerCore {
         let is_idle = state.lanes.iter().all(Lane::is_idle);
         let is_done = state.is_closing && is_idle;
         drop(state);
+        if is_done {
+            self.release();
+        }
         (next_ms, is_done)
     }
 
     fn drive(&self, state: &mut State, context: &mut Context<'_>) -> Option<u64> {
         let now_ms = self.now_ms();
         let hurry = state.is_closing || state.flushes > 0;
+        set_floor(state);
         let mut next_ms: Option<u64> = None;
         for at in 0..state.lanes.len() {
             let news = match state.lanes.get_mut(at) {
@@ -321,7 +407,7 @@ impl ProducerCore {
         if news.wants_identity {
             match self.engine.core.allocate_producer_id() {
                 Ok(producer_id) => {
-                    state.producer_id = producer_id;
+                    state.identity = (producer_id, 0);
                     if let Some(lane) = state.lanes.get_mut(at) {
                         lane.renew(producer_id);
                     }
@@ -366,11 +452,25 @@ impl ProducerCore {
             let (buffered, limit) = (state.buffered_bytes, self.settings.buffer_bytes);
             return Err(SendError::Full { buffered, limit });
         }
+        let position = record.source_position();
+        match (&state.source, position) {
+            (Some(source), Some(given)) => {
+                if let Some(last) = source.last.filter(|&last| given <= last) {
+                    return Err(SendError::PositionOrder { last, given });
+                }
+            }
+            (None, None) => {}
+            _ => return Err(SendError::Position),
+        }
         let at = self.lane_for(&mut state, name, record, bytes)?;
+        if let Some(ticket) = skipped(&mut state, at, position) {
+            return Ok(ticket);
+        }
         let now = self.engine.core.time.now();
         let State {
             lanes,
             buffered_bytes,
+            source,
             ..
         } = &mut *state;
         let Some(lane) = lanes.get_mut(at) else {
@@ -378,14 +478,20 @@ impl ProducerCore {
         };
         let was_idle = lane.is_idle();
         let timestamp = record.timestamp_ms().unwrap_or(now.wall_ms);
-        let push = |batch: &mut record_batch::BatchBuilder, _| record.push_to(batch, timestamp);
-        let placed =
-            lane.push(now.elapsed_ms, bytes, push)
-                .map_err(|error| SendError::Invalid {
-                    topic: name.into(),
-                    error,
-                })?;
+        let push = |batch: &mut BatchBuilder, is_first| match position {
+            Some(_) if is_first => record.push_first_to(batch, timestamp),
+            _ => record.push_to(batch, timestamp),
+        };
+        let placed = lane
+            .push(now.elapsed_ms, bytes, position, push)
+            .map_err(|error| SendError::Invalid {
+                topic: name.into(),
+                error,
+            })?;
         *buffered_bytes += bytes;
+        if let (Some(source), Some(position)) = (source, position) {
+            source.last = Some(position);
+        }
         let ticket = Ticket {
             outcome: placed.outcome,
             id: AppendId {
@@ -410,6 +516,7 @@ impl ProducerCore {
         was_idle: bool,
     ) {
         let now_ms = self.now_ms();
+        set_floor(&mut state);
         let Some(lane) = state.lanes.get_mut(at) else {
             return;
         };
@@ -440,6 +547,9 @@ impl ProducerCore {
     ) -> Result<usize, SendError> {
         if !state.topics.contains_key(name) {
             let topic = self.topic(name)?;
+            if let Some(source) = &mut state.source {
+                source.pin(&self.engine.core, &topic)?;
+            }
             let lanes = (0..topic.partitions()).map(|_| None).collect();
             let route = Route {
                 topic,
@@ -452,7 +562,8 @@ impl ProducerCore {
         let State {
             topics,
             lanes,
-            producer_id,
+            identity,
+            source,
             ..
         } = state;
         let Some(route) = topics.get_mut(name) else {
@@ -460,6 +571,12 @@ impl ProducerCore {
         };
         let partition = match record.key_bytes() {
             Some(key) => partition_for_key(key, route.topic.partitions()),
+            // A function of the record alone, so that it is the same in every run.
+            None if source.is_some() => {
+                let partitions = u64::from(route.topic.partitions().max(1));
+                let position = record.source_position().unwrap_or(0);
+                u32::try_from(position % partitions).unwrap_or(0)
+            }
             None => route.next_sticky(bytes, self.settings.batch_bytes),
         };
         let slot = usize::try_from(partition).unwrap_or(usize::MAX);
@@ -480,9 +597,9 @@ impl ProducerCore {
             linger_ms: milliseconds(self.settings.linger),
             in_flight_max: self.settings.max_in_flight.min(window),
             delivery_timeout_ms: milliseconds(self.settings.delivery_timeout),
-            is_named: false,
+            is_named: source.is_some(),
         };
-        lanes.push(Lane::new(handle, settings, (*producer_id, 0)));
+        lanes.push(Lane::new((handle, route.topic.id()), settings, *identity));
         if let Some(place) = route.lanes.get_mut(slot) {
             *place = Some(lanes.len() - 1);
         }
@@ -521,6 +638,53 @@ impl ProducerCore {
                 self.take(&mut state, at, news);
             }
         }
+    }
+
+    /// Stops the producer: its name was taken over.
+    fn fence(&self) {
+        let mut state = self.state.lock();
+        let (producer_id, given) = state.identity;
+        let rejection = Rejection::Fenced {
+            producer_id,
+            given,
+            current: given.saturating_add(1),
+        };
+        for at in 0..state.lanes.len() {
+            let Some(lane) = state.lanes.get_mut(at) else {
+                break;
+            };
+            let (topic, partition) = (
+                lane.partition.state.topic.clone(),
+                lane.partition.state.index,
+            );
+            let rejection = rejection.clone();
+            let news = lane.abandon(&AppendError::Rejected {
+                topic,
+                partition,
+                rejection,
+            });
+            self.take(&mut state, at, news);
+        }
+        state.stopped = Some(AppendError::Rejected {
+            topic: "".into(),
+            partition: 0,
+            rejection,
+        });
+        state.is_closing = true;
+    }
+
+    /// Lets go of the name.
+    fn release(&self) {
+        if let (Some(name), Some(names)) = (&self.name, &self.engine.core.names) {
+            names.release(name, self);
+        }
+    }
+
+    /// What became of a record of this producer that has no answer yet.
+    pub(crate) fn unanswered_outcome(&self, id: &AppendId) -> Option<Arc<Outcome>> {
+        let state = self.state.lock();
+        let lane = state.lanes.iter().find(|lane| lane.is_lane_of(id))?;
+        lane.unanswered_outcome(id.sequence)
     }
 
     /// Begins to close: what is buffered leaves, nothing more is taken.
@@ -583,7 +747,55 @@ impl Route {
     }
 }
 
+// What batches say of the source from now on.
+fn set_floor(state: &mut State) {
+    let Some(source) = &state.source else { return };
+    let undurable = state.lanes.iter_mut().filter_map(Lane::undurable).min();
+    let floor = source.floor(undurable);
+    for lane in &mut state.lanes {
+        lane.set_floor(floor);
+    }
+}
+
+// The ticket of a record that an earlier run stored; it is not sent again.
+fn skipped(state: &mut State, at: usize, position: Option<u64>) -> Option<Ticket> {
+    let (source, position) = (state.source.as_mut()?, position?);
+    let lane = state.lanes.get(at)?;
+    let (topic, partition) = (lane.topic_id, lane.partition.state.index);
+    if !source.is_stored(topic, partition, position) {
+        return None;
+    }
+    source.last = Some(position);
+    let outcome = Outcome::default();
+    outcome.set(Ok(Stored {
+        base_offset: None,
+        duplicate: true,
+        timestamp: None,
+    }));
+    let id = AppendId::skipped(
+        lane.partition.state.topic.clone(),
+        partition,
+        state.identity,
+    );
+    Some(Ticket {
+        outcome: Arc::new(outcome),
+        id,
+        timestamp: 0,
+    })
+}
+
 impl Producer {
+    /// The first position of the source that may be missing: read it from there. 0 for a name that
+    /// stored nothing yet, and without a name. Sending more is safe, what is stored is skipped.
+    pub fn resume_from(&self) -> u64 {
+        self.handle.core.resume_from
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.handle.core.name.as_deref()
+    }
+
     /// Hands a record over if there is room; never waits.
     ///
     /// # Errors
@@ -681,9 +893,11 @@ impl Producer {
     pub async fn close(&self) -> Result<(), AppendError> {
         self.handle.core.state.lock().is_closing = true;
         let flushed = self.flush().await;
-        if flushed.is_ok() {
-            self.handle.core.retire();
+        let core = &self.handle.core;
+        if flushed.is_ok() && core.name.is_none() {
+            core.retire();
         }
+        core.release();
         flushed
     }
 

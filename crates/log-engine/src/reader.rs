@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use record_batch::{Batch, BatchHeader, Record, Records};
+use record_batch::{Batch, BatchHeader, Record, Records, SOURCE_HEADER, SourcePosition};
 use segment_storage::Cursor;
 
 use crate::blocking;
@@ -90,6 +90,9 @@ impl ReaderBuilder {
     /// # Errors
     /// [`ReadError`]: no such topic or partition, or the start is not in the log.
     pub fn open(self) -> Result<Reader, ReadError> {
+        if self.engine.core().is_closed() {
+            return Err(ReadError::Closed);
+        }
         let topic = self.engine.topic(&self.topic).map_err(Arc::new)?;
         let numbers = match self.partition {
             Some(partition) => partition..partition.saturating_add(1),
@@ -248,9 +251,11 @@ impl Reader {
                     topic: state.topic.clone(),
                 });
             }
+            let mut end = state.reader.high_watermark();
             let mut read = state.reader.read(&mut place.cursor, self.max_bytes);
             if matches!(read, Ok(None)) && matches!(state.source, Source::Follower(_)) {
                 refresh(state)?;
+                end = state.reader.high_watermark();
                 read = state.reader.read(&mut place.cursor, self.max_bytes);
             }
             match read {
@@ -264,7 +269,13 @@ impl Reader {
                         next_offset,
                     }));
                 }
-                Ok(None) => self.turn += 1,
+                Ok(None) => {
+                    // A gap, which a crash left (I9): nothing will ever be in it.
+                    if place.cursor.offset < end {
+                        place.cursor = Cursor::at(end);
+                    }
+                    self.turn += 1;
+                }
                 Err(segment_storage::ReadError::Deleted { asked, first }) => {
                     let topic = state.topic.clone();
                     return Err(ReadError::Deleted {
@@ -283,7 +294,9 @@ impl Reader {
     fn has_more(&self) -> bool {
         self.partitions.iter().any(|place| {
             let state = &place.state;
-            state.reader.high_watermark() > place.cursor.offset || state.ends.state() != State::Open
+            // Nothing comes to a fenced log, but its reader may have other partitions.
+            let ended = matches!(state.ends.state(), State::Closed | State::Deleted);
+            state.reader.high_watermark() > place.cursor.offset || ended
         })
     }
 
@@ -358,8 +371,8 @@ impl Reader {
         );
         let mut rest = batches.bytes.clone();
         while !rest.is_empty() && self.failed.is_none() {
-            let decoded = decode_first(&mut rest, |header, record| {
-                let consumed = ConsumedRecord::new(&topic, partition, header, record);
+            let decoded = decode_first(&mut rest, |header, source, record| {
+                let consumed = ConsumedRecord::new(&topic, partition, (header, source), record);
                 if consumed.offset() >= least {
                     self.decoded.push_back(consumed);
                 }
@@ -407,7 +420,7 @@ impl Reader {
 // offset returned.
 fn decode_first(
     rest: &mut Bytes,
-    mut each: impl FnMut(&BatchHeader, Record),
+    mut each: impl FnMut(&BatchHeader, Option<u64>, Record),
 ) -> Result<(), (u64, record_batch::BatchError)> {
     // The storage has checked every batch of the run, so a header that does not parse ends it.
     let header = match BatchHeader::read(rest) {
@@ -426,10 +439,23 @@ fn decode_first(
         Batch::parse(&batch).is_ok(),
         "I21: checked when it was read"
     );
+    let mut source = None;
     for record in Records::of(&batch).map_err(|e| (last_offset, e))? {
-        each(&header, record.map_err(|e| (last_offset, e))?);
+        let mut record = record.map_err(|e| (last_offset, e))?;
+        if header.attributes.has_source() && source.is_none() {
+            source = take_source(&mut record);
+        }
+        each(&header, source, record);
     }
     Ok(())
+}
+
+// The header that carries it is the log's, not the record's.
+fn take_source(record: &mut Record) -> Option<u64> {
+    let header = record
+        .headers
+        .pop_if(|header| header.key.as_str() == SOURCE_HEADER)?;
+    Some(SourcePosition::decode(&header.value?)?.last)
 }
 
 /// Completes with the first of some futures. They must be able to be dropped at any time.

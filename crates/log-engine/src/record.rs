@@ -1,6 +1,11 @@
 //! A record on its way in.
 
-use record_batch::{BatchBuilder, BatchError, HEADER_BYTES, record_size_upper_bound};
+use record_batch::{
+    BatchBuilder, BatchError, HEADER_BYTES, SOURCE_BYTES, SOURCE_HEADER, record_size_upper_bound,
+};
+
+/// Bytes that a source position adds to a record, at most.
+const SOURCE_ROOM: usize = SOURCE_HEADER.len() + SOURCE_BYTES + 10;
 
 /// The header that holds a business id.
 pub(crate) const BIZ_ID: &str = "biz-id";
@@ -22,6 +27,7 @@ pub struct Record<'a> {
     value: Option<&'a [u8]>,
     headers: Vec<(&'a str, Option<&'a [u8]>)>,
     timestamp_ms: Option<i64>,
+    position: Option<u64>,
 }
 
 impl<'a> Record<'a> {
@@ -73,6 +79,18 @@ impl<'a> Record<'a> {
         self
     }
 
+    /// Sets where in its source the record is: a line number, a file offset, a change number.
+    /// Positions of a named producer rise strictly; a later run goes on behind the last one stored.
+    #[must_use]
+    pub fn position(mut self, position: u64) -> Record<'a> {
+        self.position = Some(position);
+        self
+    }
+
+    pub(crate) fn source_position(&self) -> Option<u64> {
+        self.position
+    }
+
     /// The key.
     pub fn key_bytes(&self) -> Option<&'a [u8]> {
         self.key
@@ -94,7 +112,20 @@ impl<'a> Record<'a> {
 
     /// Bytes of a batch that holds the record alone, at most.
     pub(crate) fn batch_size_upper_bound(&self) -> usize {
-        HEADER_BYTES + self.size_upper_bound()
+        HEADER_BYTES + self.size_upper_bound() + self.position.map_or(0, |_| SOURCE_ROOM)
+    }
+
+    /// Puts the record into a batch whose first record carries a source position, to be written when
+    /// the batch is built.
+    pub(crate) fn push_first_to(
+        &self,
+        batch: &mut BatchBuilder,
+        now_ms: i64,
+    ) -> Result<(), BatchError> {
+        let timestamp = self.timestamp_ms.unwrap_or(now_ms);
+        let mut headers = self.headers.clone();
+        headers.push((SOURCE_HEADER, Some(&[0; SOURCE_BYTES])));
+        batch.push(timestamp, self.key, self.value, &headers)
     }
 
     /// Puts the record into a batch.

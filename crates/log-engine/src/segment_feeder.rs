@@ -21,6 +21,7 @@ pub(crate) struct Feeder {
 struct Queue {
     partitions: VecDeque<Arc<PartitionState>>,
     is_block_wanted: bool,
+    is_time_due: bool,
     is_stopped: bool,
 }
 
@@ -28,6 +29,7 @@ struct Queue {
 enum Request {
     Segment(Arc<PartitionState>),
     ProducerIds,
+    SaveTime,
 }
 
 impl Feeder {
@@ -45,12 +47,20 @@ impl Feeder {
         self.wanted.notify_one();
     }
 
+    /// Asks for the elapsed time to be saved. The timer itself never waits for the disk: whoever
+    /// waits for a disk that hangs depends on it for an answer (I32).
+    pub(crate) fn want_time_saved(&self) {
+        self.queue.lock().is_time_due = true;
+        self.wanted.notify_one();
+    }
+
     /// The loop of the feeder's thread.
-    pub(crate) fn work(&self, reserve_producer_ids: impl Fn()) {
+    pub(crate) fn work(&self, reserve_producer_ids: impl Fn(), save_time: impl Fn()) {
         while let Some(request) = self.next() {
             match request {
                 Request::Segment(partition) => turn(&partition),
                 Request::ProducerIds => reserve_producer_ids(),
+                Request::SaveTime => save_time(),
             }
         }
     }
@@ -66,6 +76,9 @@ impl Feeder {
             }
             if queue.is_stopped {
                 return None;
+            }
+            if std::mem::take(&mut queue.is_time_due) {
+                return Some(Request::SaveTime);
             }
             self.wanted.wait(&mut queue);
         }

@@ -6,10 +6,12 @@ use parking_lot::Mutex;
 use partition_log::{OpenContext, Opened, PartitionLog, PartitionReader};
 use segment_storage::{Corruption, LogFollower, LogView, Marks, Place, Recovered};
 
+use crate::committer::{self, is_full};
 use crate::config::TopicConfig;
 use crate::core::Core;
 use crate::directory::{Stage, TopicEntry};
 use crate::ends::State;
+use crate::env::Time;
 use crate::error::{LogName, OpenError, TopicError};
 use crate::partition::{PartitionState, Source};
 
@@ -163,6 +165,14 @@ impl TopicState {
     }
 }
 
+// Ends the segment in use, which cuts off what is reserved behind its last batch.
+fn give_back_reserve(partition: &Arc<PartitionState>, time: &Time) {
+    if let Some(mut log) = partition.log() {
+        log.segments_mut().roll();
+    }
+    committer::turn(partition, time);
+}
+
 fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
     TopicError::Io {
         file: core.disk.display(name),
@@ -171,12 +181,17 @@ fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
 }
 
 impl Core {
-    fn entries(&self) -> Vec<TopicEntry> {
-        self.topics
-            .read()
-            .values()
-            .map(|topic| topic.entry.clone())
-            .collect()
+    // The list as it should be: all topics, and those of which something may be left.
+    fn entries(&self, leftovers: &[TopicEntry]) -> Vec<TopicEntry> {
+        let topics = self.topics.read();
+        let whole = topics.values().map(|topic| &topic.entry);
+        whole.chain(leftovers).cloned().collect()
+    }
+
+    fn write_topics(&self, entries: &[TopicEntry]) -> Result<(), TopicError> {
+        self.check_writable()?
+            .write_topics(entries)
+            .map_err(|e| io_error(self, crate::directory::TOPICS, e))
     }
 
     fn check_writable(&self) -> Result<&crate::directory::Directory, TopicError> {
@@ -202,11 +217,12 @@ impl Core {
             return Err(TopicError::PartitionCount { partitions });
         }
         let directory = self.check_writable()?;
-        let _one_at_a_time = self.topic_changes.lock();
+        let mut leftovers = self.topic_changes.lock();
         if let Some(topic) = self.topics.read().get(name) {
             let (name, partitions) = (name.to_owned(), topic.entry.partitions);
             return Err(TopicError::Exists { name, partitions });
         }
+        self.remove_leftovers(&mut leftovers)?;
         let config = config
             .entries()
             .into_iter()
@@ -218,33 +234,56 @@ impl Core {
             config: config.collect(),
             stage: Stage::Creating,
         };
-        let mut entries = self.entries();
-        entries.push(entry.clone());
-        let write = |entries: &[TopicEntry]| {
-            directory
-                .write_topics(entries)
-                .map_err(|e| io_error(self, crate::directory::TOPICS, e))
+        let made = self.make_topic(&mut entry, &leftovers);
+        match made {
+            Ok(topic) => {
+                let name = topic.name.clone();
+                self.topics.write().insert(name, topic.clone());
+                Ok(topic)
+            }
+            Err(error) => {
+                entry.stage = Stage::Deleting;
+                leftovers.push(entry);
+                // What cannot be removed now is when the next topic is made, or the next open.
+                let _ = self.remove_leftovers(&mut leftovers);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_topic(
+        &self,
+        entry: &mut TopicEntry,
+        leftovers: &[TopicEntry],
+    ) -> Result<Arc<TopicState>, TopicError> {
+        let directory = self.check_writable()?;
+        let list = |entry: &TopicEntry| {
+            let mut entries = self.entries(leftovers);
+            entries.push(entry.clone());
+            self.write_topics(&entries)
         };
-        write(&entries)?;
-        if let Err(error) = self.make_logs(&entry) {
-            entries.pop();
-            // Best effort: what is left is removed by the next open.
-            let _ = self.remove_logs(&entry).and_then(|()| write(&entries));
-            return Err(error);
-        }
+        list(entry)?;
+        self.make_logs(entry)?;
         entry.stage = Stage::Ready;
-        if let Some(last) = entries.last_mut() {
-            last.stage = Stage::Ready;
-        }
-        write(&entries)?;
+        list(entry)?;
         let context = self.open_context(directory);
-        let topic = TopicState::open(self, entry, Some(context), |_, _| {})
+        let topic = TopicState::open(self, entry.clone(), Some(context), |_, _| {})
             .map_err(|e| TopicError::Open(Box::new(e)))?;
-        let topic = Arc::new(topic);
-        self.topics
-            .write()
-            .insert(topic.name.clone(), topic.clone());
-        Ok(topic)
+        Ok(Arc::new(topic))
+    }
+
+    // Removes topics that could not be made or removed whole. They are listed as such before
+    // anything of them goes, so that a crash finds each of them whole or on its way out.
+    fn remove_leftovers(&self, leftovers: &mut Vec<TopicEntry>) -> Result<(), TopicError> {
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        self.write_topics(&self.entries(leftovers))?;
+        while let Some(entry) = leftovers.last() {
+            self.remove_logs(entry)?;
+            leftovers.pop();
+        }
+        self.write_topics(&self.entries(leftovers))
     }
 
     pub(crate) fn open_context(&self, directory: &crate::directory::Directory) -> OpenContext {
@@ -306,10 +345,7 @@ impl Core {
         for entry in &others {
             self.remove_logs(entry)?;
         }
-        let directory = self.check_writable()?;
-        directory
-            .write_topics(&ready)
-            .map_err(|e| io_error(self, crate::directory::TOPICS, e))?;
+        self.write_topics(&ready)?;
         Ok(ready)
     }
 
@@ -318,25 +354,32 @@ impl Core {
     /// # Errors
     /// [`TopicError`].
     pub(crate) fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
-        let directory = self.check_writable()?;
-        let _one_at_a_time = self.topic_changes.lock();
+        self.check_writable()?;
+        let mut leftovers = self.topic_changes.lock();
         let Some(topic) = self.topics.read().get(name).cloned() else {
             return Err(TopicError::UnknownTopic {
                 name: name.to_owned(),
             });
         };
-        let mut entries = self.entries();
-        for entry in &mut entries {
-            if entry.name == name {
-                entry.stage = Stage::Deleting;
-            }
+        let before = self.entries(&leftovers);
+        let mut entries = before.clone();
+        for entry in entries.iter_mut().filter(|entry| entry.name == name) {
+            entry.stage = Stage::Deleting;
         }
-        let write = |entries: &[TopicEntry]| {
-            directory
-                .write_topics(entries)
-                .map_err(|e| io_error(self, crate::directory::TOPICS, e))
-        };
-        write(&entries)?;
+        let mut listed = self.write_topics(&entries);
+        if matches!(&listed, Err(TopicError::Io { source, .. }) if is_full(source)) {
+            // The engine can always delete (I13): give back what the topic has reserved, then
+            // there is space for the list.
+            for partition in &topic.partitions {
+                give_back_reserve(partition, &self.time);
+            }
+            listed = self.write_topics(&entries);
+        }
+        if let Err(error) = listed {
+            // The new list may have its name all the same; the topic is there, and must stay.
+            let _ = self.write_topics(&before);
+            return Err(error);
+        }
         self.topics.write().remove(name);
         for partition in &topic.partitions {
             // Under the lock, so that no append is halfway.
@@ -350,8 +393,10 @@ impl Core {
             partition.turn.finish();
             partition.feeding.finish();
         }
-        self.remove_logs(&topic.entry)?;
-        entries.retain(|entry| entry.name != name);
-        write(&entries)
+        leftovers.push(TopicEntry {
+            stage: Stage::Deleting,
+            ..topic.entry.clone()
+        });
+        self.remove_leftovers(&mut leftovers)
     }
 }

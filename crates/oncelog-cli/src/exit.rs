@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use oncelog::inspect::InspectError;
 use oncelog::{AppendError, ConfigError, OpenError, ReadError, TopicError};
 
 use crate::output::note;
@@ -83,6 +84,12 @@ fn code(error: &anyhow::Error) -> u8 {
             read_code(error)
         } else if let Some(error) = cause.downcast_ref::<AppendError>() {
             append_code(error)
+        } else if let Some(error) = cause.downcast_ref::<InspectError>() {
+            if matches!(error, InspectError::Damaged { .. }) {
+                DAMAGED
+            } else {
+                FAILED
+            }
         } else if cause.is::<ConfigError>() {
             USAGE
         } else {

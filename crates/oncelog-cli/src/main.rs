@@ -39,6 +39,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Consume(args) => cmd::consume::run(args, common, &interrupt),
         Command::Producers(args) => cmd::producers::run(args, common, &interrupt),
         Command::Dump(args) => cmd::dump::run(args, common, &interrupt),
-        Command::Verify(_) => cmd::verify::run(common),
+        Command::Verify(_) => cmd::verify::run(common, &interrupt),
     }
 }

@@ -5,4 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod testing;
+
 pub use log_engine::*;

@@ -19,6 +19,7 @@ mod reader;
 mod recovery;
 pub mod sequence;
 pub mod snapshot;
+mod sources;
 
 pub use config::{
     BATCH_BYTES_MAX_DEFAULT, Now, PRODUCER_EXPIRY_MS_DEFAULT, PartitionConfig,
@@ -34,3 +35,4 @@ pub use producers::{ProducerTable, ProducerView, WindowEntry};
 pub use reader::PartitionReader;
 pub use recovery::{Rebuilt, marker_of, rebuild};
 pub use sequence::Sequence;
+pub use sources::Sources;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use record_batch::{Batch, BatchHeader, Stamp, stamped_header};
+use record_batch::{Batch, BatchHeader, SourcePosition, Stamp, stamped_header};
 use segment_storage::{Corruption, Place, Recovered, Segment, SegmentedLog};
 
 use crate::config::{Now, PartitionConfig};
@@ -59,6 +59,7 @@ pub struct PartitionLog {
     corruption: Option<Corruption>,
     /// Everything below it is reflected in `producers` (Kafka's `mapEndOffset`).
     map_end_offset: u64,
+    is_history_lost: bool,
 }
 
 impl PartitionLog {
@@ -136,6 +137,7 @@ impl PartitionLog {
             config: Arc::new(config),
             corruption,
             map_end_offset: end,
+            is_history_lost: history_lost,
         };
         Ok((
             log,
@@ -161,6 +163,7 @@ impl PartitionLog {
         if !self.config.idempotence {
             return self.write(batch, now);
         }
+        let source = SourcePosition::of(batch)?;
         let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
         match self.producers.admit(batch.header(), fingerprint)? {
             Admission::Unchecked => self.write(batch, now),
@@ -175,6 +178,10 @@ impl PartitionLog {
                 let offset = appended.base_offset;
                 self.producers
                     .apply(fresh, batch.header(), fingerprint, offset, now.elapsed_ms);
+                if let Some(position) = source {
+                    let producer_id = batch.header().producer_id;
+                    self.producers.sources_mut().apply(producer_id, position);
+                }
                 Ok(appended)
             }
         }
@@ -268,6 +275,16 @@ impl PartitionLog {
     /// Everything below it is reflected in the producer table; equals the log end offset.
     pub fn map_end_offset(&self) -> u64 {
         self.map_end_offset
+    }
+
+    /// What is known of the producers, to be changed: kept, or fenced.
+    pub fn producers_mut(&mut self) -> &mut ProducerTable {
+        &mut self.producers
+    }
+
+    /// Whether producers may be forgotten that should not be (I18).
+    pub fn is_history_lost(&self) -> bool {
+        self.is_history_lost
     }
 
     /// What is known of the producers.

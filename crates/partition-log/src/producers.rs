@@ -13,6 +13,8 @@ mod table;
 mod view;
 mod window;
 
+use std::collections::BTreeSet;
+
 use record_batch::BatchHeader;
 
 use self::line::{Line, Standing};
@@ -22,6 +24,7 @@ pub use self::view::{ProducerView, WindowEntry};
 use self::window::OlderBatches;
 use crate::producer::{Admission, Claim, Fresh, ProducerConfig, Rejection, UnknownProducerPolicy};
 use crate::sequence::Sequence;
+use crate::sources::Sources;
 
 /// The producers of one partition.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub struct ProducerTable {
     strict_below: i64,
     highest_id: i64,
     accepted_unknown: u64,
+    /// Producers that are never forgotten, whose ids are registered elsewhere (named ones).
+    kept: BTreeSet<i64>,
+    sources: Sources,
 }
 
 impl ProducerTable {
@@ -53,7 +59,25 @@ impl ProducerTable {
             strict_below: -1,
             highest_id: -1,
             accepted_unknown: 0,
+            kept: BTreeSet::new(),
+            sources: Sources::default(),
         }
+    }
+
+    /// What is known of named producers beyond their sequences.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What is known of named producers beyond their sequences.
+    pub fn sources_mut(&mut self) -> &mut Sources {
+        &mut self.sources
+    }
+
+    /// Never forgets this producer, and accepts it at sequence 0 wherever it did not write yet:
+    /// its id is registered durably elsewhere, so it cannot be one that was forgotten (I18).
+    pub fn keep(&mut self, producer_id: i64) {
+        self.kept.insert(producer_id);
     }
 
     /// How this table judges, with the window as it is in force.
@@ -83,6 +107,7 @@ impl ProducerTable {
             }
         };
         let producer_id = claim.producer_id;
+        self.sources.check(producer_id, claim.epoch)?;
         let found = self.lines.find(producer_id);
         let (slot, judged) = match found {
             Some((slot, line)) => (Some(slot), line.judged()),
@@ -108,8 +133,10 @@ impl ProducerTable {
             // but it was not forgotten either.
             Some(_) => fresh.accepted_unknown = claim.judge_unknown(self.is_strict(&claim), -1)?,
             None => {
+                let kept = self.kept.contains(&producer_id);
+                let forgotten_below = if kept { -1 } else { self.forgotten_below };
                 fresh.accepted_unknown =
-                    claim.judge_unknown(self.is_strict(&claim), self.forgotten_below)?;
+                    claim.judge_unknown(self.is_strict(&claim), forgotten_below)?;
             }
         }
         Ok(Admission::Fresh(fresh))
@@ -214,8 +241,10 @@ impl ProducerTable {
     /// [`ProducerTable::PARTS`]: with a million producers one part takes microseconds, all of them
     /// milliseconds.
     pub fn expire_part(&mut self, part: usize, now_ms: u64, period_ms: u64) -> usize {
+        let kept = &self.kept;
         let expired = self.lines.drain(part, |line| {
             line.open_transaction().is_none()
+                && !kept.contains(&line.producer_id)
                 && now_ms.saturating_sub(line.last_append_ms) >= period_ms
         });
         for line in &expired {

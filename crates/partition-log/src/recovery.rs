@@ -1,8 +1,9 @@
 //! What is known of producers after an open: the newest good snapshot and a replay of the rest.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use record_batch::{Batch, ControlKind, parse_control};
+use record_batch::{Batch, BatchError, ControlKind, SourcePosition, parse_control};
 use segment_storage::{Check, Cursor, LogView, Place, ReadError, ScanError, Scanner, Segment};
 
 use crate::config::PartitionConfig;
@@ -101,6 +102,7 @@ fn replay(
     let any = (0, i32::MAX);
     let mut scanner = Scanner::new(&**file, boundary, bytes, any, Check::Headers);
     let mut replayed = 0;
+    let mut newest_sources: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
     while let Some(header) = scanner.advance().map_err(fail)? {
         let base_offset = u64::try_from(header.base_offset).unwrap_or(0);
         if base_offset >= end {
@@ -123,7 +125,26 @@ fn replay(
             control = marker_of(&batch);
         }
         table.replay(&header, fingerprint, control, base_offset, now_ms);
+        if header.attributes.has_source() {
+            let place = (scanner.batch_position(), scanner.position());
+            newest_sources.insert(header.producer_id, place);
+        }
         replayed += 1;
+    }
+    // Positions only rise, so of each producer one record of one batch tells all.
+    for (producer_id, (start, end)) in newest_sources {
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        file.read_at(&mut bytes, start).map_err(io)?;
+        let corrupt = |e: BatchError| {
+            fail(ScanError::Invalid {
+                position: start,
+                reason: e.into(),
+            })
+        };
+        let batch = Batch::parse(&bytes).map_err(corrupt)?;
+        if let Some(position) = SourcePosition::of(&batch).map_err(corrupt)? {
+            table.sources_mut().apply(producer_id, position);
+        }
     }
     Ok(replayed)
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use record_batch::SourcePosition;
 use segment_storage::{Place, StateFileError, names, state_file};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,15 @@ struct File {
     forgotten_below: i64,
     highest_id: i64,
     producers: Vec<Producer>,
+    sources: Vec<Source>,
+}
+
+/// How far the source of a named producer is stored.
+#[derive(Serialize, Deserialize)]
+struct Source {
+    producer_id: i64,
+    last: u64,
+    floor: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +120,15 @@ pub fn write(place: &Place, offset: u64, table: &ProducerTable) -> io::Result<()
         forgotten_below: table.forgotten_below(),
         highest_id: table.highest_id(),
         producers,
+        sources: table
+            .sources()
+            .positions()
+            .map(|(producer_id, p)| Source {
+                producer_id,
+                last: p.last,
+                floor: p.floor,
+            })
+            .collect(),
     };
     let name = names::snapshot(offset);
     state_file::write(&*place.disk, &place.directory, &name, MAGIC, VERSION, &file)
@@ -160,6 +179,16 @@ pub fn read(
     let mut table = ProducerTable::new(config);
     for producer in file.producers {
         table.insert(producer.into());
+    }
+    for Source {
+        producer_id,
+        last,
+        floor,
+    } in file.sources
+    {
+        table
+            .sources_mut()
+            .apply(producer_id, SourcePosition { last, floor });
     }
     table.raise_forgotten_below(file.forgotten_below);
     Ok(table)

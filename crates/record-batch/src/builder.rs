@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::checksum::seal;
 use crate::error::BatchError;
 use crate::header::{Attributes, BatchHeader, Compression, HEADER_BYTES, at};
+use crate::source::{SOURCE_BYTES, SOURCE_HEADER, SourcePosition};
 use crate::varint;
 
 /// Who sends a batch, and the sequence of its first record.
@@ -52,6 +53,8 @@ pub struct BatchBuilder {
     record_count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
+    /// Where the first record ends in `raw`.
+    first_end: usize,
 }
 
 impl Default for BatchBuilder {
@@ -83,6 +86,7 @@ impl BatchBuilder {
             record_count: 0,
             base_timestamp: -1,
             max_timestamp: -1,
+            first_end: HEADER_BYTES,
         }
     }
 
@@ -119,6 +123,7 @@ impl BatchBuilder {
     /// Forgets the records, keeps the settings and the memory.
     pub fn clear(&mut self) {
         self.raw.truncate(HEADER_BYTES);
+        self.attributes &= !Attributes::SOURCE;
         self.record_count = 0;
     }
 
@@ -177,6 +182,9 @@ impl BatchBuilder {
         }
         debug_assert_eq!(self.raw.len(), total, "the size was computed wrongly");
 
+        if first {
+            self.first_end = total;
+        }
         self.base_timestamp = base_timestamp;
         self.max_timestamp = if first {
             timestamp_ms
@@ -186,6 +194,24 @@ impl BatchBuilder {
         // A record has at least 7 bytes, so the batch is full before the count overflows.
         self.record_count += 1;
         Ok(())
+    }
+
+    /// Writes a source position over the last header of the first record, and marks the batch as
+    /// one that carries it.
+    ///
+    /// # Panics
+    /// When the first record was not pushed with [`SOURCE_HEADER`](crate::SOURCE_HEADER) as its
+    /// last header, with a value of [`SOURCE_BYTES`](crate::SOURCE_BYTES).
+    pub fn set_source(&mut self, position: SourcePosition) {
+        let value_at = self.first_end - SOURCE_BYTES;
+        // One byte of a varint tells the value's length.
+        let name = &self.raw[..value_at - 1];
+        assert!(
+            name.ends_with(SOURCE_HEADER.as_bytes()),
+            "the header for it was not pushed"
+        );
+        self.raw[value_at..self.first_end].copy_from_slice(&position.encode());
+        self.attributes |= Attributes::SOURCE;
     }
 
     fn put(&mut self, value: i64) {

@@ -111,6 +111,14 @@ impl Attributes {
     /// Bit 6: base timestamp is a delete horizon (compacted logs).
     pub const DELETE_HORIZON: i16 = 1 << 6;
 
+    /// Bit 14, which Kafka does not use: the first record carries a source position.
+    pub const SOURCE: i16 = 1 << 14;
+
+    /// Whether the batch carries the source position of a named producer.
+    pub fn has_source(self) -> bool {
+        self.0 & Self::SOURCE != 0
+    }
+
     /// The number of the codec, 0 to 7.
     pub fn compression_id(self) -> u8 {
         // Three bits, so it fits.

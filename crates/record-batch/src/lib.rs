@@ -54,6 +54,7 @@ mod control;
 mod error;
 mod header;
 mod records;
+mod source;
 mod stamp;
 mod varint;
 
@@ -67,4 +68,5 @@ pub use control::{ControlKind, ControlRecord, control_batch, parse_control};
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, Compression, HEADER_BYTES, at};
 pub use records::{Header, HeaderKey, Record, Records};
+pub use source::{SOURCE_BYTES, SOURCE_HEADER, SourcePosition};
 pub use stamp::{Stamp, fingerprint, stamped_header, with_identity};

@@ -4,6 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
+use record_batch::{BatchHeader, HEADER_BYTES};
+
 use crate::error::OpenError;
 use crate::footer::{self, Footer};
 use crate::marks::Marks;
@@ -17,6 +20,9 @@ use crate::view::LogView;
 pub struct LogFollower {
     place: Place,
     view: Arc<LogView>,
+    /// One refresh at a time: an older row of segments must not replace a newer one, or a reader
+    /// would take what is missing in it for a gap.
+    refreshing: Mutex<()>,
 }
 
 impl LogFollower {
@@ -27,7 +33,11 @@ impl LogFollower {
     pub fn open(place: Place) -> Result<LogFollower, OpenError> {
         let start = Marks::open(&place.disk, &place.directory)?.start()?;
         let view = Arc::new(LogView::new(place.clone(), Vec::new(), start.offset));
-        let follower = LogFollower { place, view };
+        let follower = LogFollower {
+            place,
+            view,
+            refreshing: Mutex::default(),
+        };
         follower.refresh()?;
         Ok(follower)
     }
@@ -47,6 +57,7 @@ impl LogFollower {
     /// # Errors
     /// [`OpenError`]; what was visible before stays so.
     pub fn refresh(&self) -> Result<(), OpenError> {
+        let _one_at_a_time = self.refreshing.lock();
         let marks = Marks::open(&self.place.disk, &self.place.directory)?;
         if marks.log_id() != self.place.log_id {
             return Err(OpenError::Foreign {
@@ -144,17 +155,13 @@ impl LogFollower {
         };
         let mut end = mark.next_offset;
         let mut bytes = 0;
-        for base in self.bases().map_err(io)? {
+        for (base, name) in self.above(end).map_err(io)? {
             let from = match base {
                 b if b == mark.segment_base => mark.position,
                 b if b > mark.segment_base => 0,
                 _ => continue,
             };
-            let file = self
-                .place
-                .disk
-                .open(&self.place.path(&names::segment(base)))
-                .map_err(io)?;
+            let file = self.place.disk.open(&self.place.path(&name)).map_err(io)?;
             let boundary = (from, if from == 0 { base } else { end });
             if file.len() > from {
                 let any = (0, i32::MAX);
@@ -165,5 +172,29 @@ impl LogFollower {
             }
         }
         Ok(bytes)
+    }
+
+    // The segments by base offset and name, with those prepared ones that hold batches from
+    // `offset` on: a segment gets its own name when it is first synced.
+    fn above(&self, offset: u64) -> io::Result<Vec<(u64, String)>> {
+        let mut segments: Vec<_> = self
+            .bases()?
+            .into_iter()
+            .map(|base| (base, names::segment(base)))
+            .collect();
+        for entry in self.place.disk.list(&self.place.directory)? {
+            let mut head = [0; HEADER_BYTES];
+            if names::is_prepared(&entry.name)
+                && let Ok(file) = self.place.disk.open(&self.place.path(&entry.name))
+                && file.read_at(&mut head, 0).is_ok()
+                && let Ok(header) = BatchHeader::read(&head)
+                && let Ok(base) = u64::try_from(header.base_offset)
+                && base >= offset
+            {
+                segments.push((base, entry.name));
+            }
+        }
+        segments.sort_unstable();
+        Ok(segments)
     }
 }

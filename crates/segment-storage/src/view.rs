@@ -142,7 +142,14 @@ impl LogView {
         };
         let mut walk = Walk::new(self, segment, position)?;
         let mut taken: Option<(u64, u64, u64)> = None;
-        while let Some(header) = walk.next()? {
+        loop {
+            let header = match walk.next() {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                // What lies before the damage is read; the next call begins at it, and fails.
+                Err(_) if taken.is_some() => break,
+                Err(error) => return Err(error),
+            };
             let (offset, next) = (offset_of(&header), next_of(&header));
             if offset >= limit {
                 break;

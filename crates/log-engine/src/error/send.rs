@@ -46,6 +46,73 @@ pub enum SendError {
         #[source]
         error: BatchError,
     },
+    /// Another handle has the name.
+    #[error(
+        "producer name {name:?} is in use by {holder}; close that one, or open with take_over to fence it"
+    )]
+    NameInUse {
+        /// The name.
+        name: Box<str>,
+        /// Who has it.
+        holder: Box<str>,
+    },
+    /// Not a name that a producer may have.
+    #[error("{name:?} is no producer name: 1 to 255 bytes without a NUL are")]
+    IllegalName {
+        /// The name.
+        name: Box<str>,
+    },
+    /// Positions must rise strictly.
+    #[error(
+        "position {given} does not come after {last}, the last one handed over; positions of a source rise strictly"
+    )]
+    PositionOrder {
+        /// The last position.
+        last: u64,
+        /// The record's.
+        given: u64,
+    },
+    /// A named producer's records say where in their source they are; others do not.
+    #[error(
+        "a record of a named producer needs a position, and one of an unnamed producer must have none"
+    )]
+    Position,
+    /// The name routes by a number of partitions that the topic no longer has.
+    #[error(
+        "producer {name:?} wrote to {before} partitions of topic {topic}, which has {now}: records would go to other partitions than before, where what is stored already is not recognised; open with repartition to accept that"
+    )]
+    Repartitioned {
+        /// The name.
+        name: Box<str>,
+        /// The topic.
+        topic: Box<str>,
+        /// Partitions when the name first wrote there.
+        before: u32,
+        /// Partitions now.
+        now: u32,
+    },
+    /// A log lost what it knew of producers.
+    #[error(
+        "log {log} lost producer history with deleted data, so it cannot tell what this name stored there; delete the topic, or use another name"
+    )]
+    HistoryLost {
+        /// `topic-partition`.
+        log: Box<str>,
+    },
+    /// A log took no sync, so what the name stored there is not known.
+    #[error("log {log} is fenced after a failed sync; close the engine and open it again")]
+    LogFenced {
+        /// `topic-partition`.
+        log: Box<str>,
+    },
+    /// The system refuses.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file.
+        file: Box<str>,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A setting of the producer cannot be.
     #[error("{setting} is not possible so; allowed: {allowed}")]
     Setting {
@@ -70,6 +137,9 @@ impl SendError {
     pub fn action(&self) -> Action {
         match self {
             SendError::Full { .. } | SendError::Session(_) => Action::Retry,
+            SendError::NameInUse { .. } => Action::Retry,
+            SendError::LogFenced { .. } => Action::Reopen,
+            SendError::Io { .. } => Action::FreeSpace,
             SendError::TooLarge { .. } | SendError::Invalid { .. } => Action::FixData,
             SendError::Stopped(_) | SendError::Closed => Action::Stop,
             _ => Action::FixCall,

@@ -164,7 +164,7 @@ struct Walk {
 enum Failure {
     Damage(Damage),
     /// A whole batch, but its CRC is wrong.
-    Crc(BatchHeader, Bytes, BatchError),
+    Crc(Box<BatchHeader>, Bytes, BatchError),
     Io(io::Error),
 }
 
@@ -218,7 +218,7 @@ impl Walk {
             Ok(Some((header, bytes))) => Ok(Some((self.summary(header, bytes, true), None))),
             Err(Failure::Crc(header, bytes, error)) => {
                 let error = damaged(error.into());
-                Ok(Some((self.summary(header, bytes, false), Some(error))))
+                Ok(Some((self.summary(*header, bytes, false), Some(error))))
             }
             Err(Failure::Damage(damage)) => Err(damaged(damage)),
             Err(Failure::Io(source)) => Err(InspectError::Io { file, source }),
@@ -263,7 +263,9 @@ impl Walk {
         let bytes = self.bytes(size)?;
         match Batch::parse(&bytes).map(|_| ()) {
             Ok(()) => Ok(Some((header, bytes))),
-            Err(error @ BatchError::Crc { .. }) => Err(Failure::Crc(header, bytes, error)),
+            Err(error @ BatchError::Crc { .. }) => {
+                Err(Failure::Crc(Box::new(header), bytes, error))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -17,7 +17,7 @@ use crate::directory;
 
 /// How often a log in which something is wrong is looked at: a running writer may have changed it
 /// meanwhile.
-const LOOKS: usize = 3;
+const LOOKS: usize = 5;
 
 /// A log to check.
 pub(super) struct Target {
@@ -26,7 +26,7 @@ pub(super) struct Target {
     pub(super) topic: Option<(u128, TopicConfig)>,
 }
 
-/// Checks a log. What is reported was so while nothing of the log changed, or three times.
+/// Checks a log. What is reported was so while nothing of the log changed, or each time.
 pub(super) fn check(disk: &Arc<dyn Disk>, target: &Target, depth: Depth) -> Findings {
     let mut looks = 0;
     loop {
@@ -108,7 +108,11 @@ impl LogCheck {
             .filter_map(|entry| names::offset_of(&entry.name, "log"))
             .collect();
         let known = self.segments.known;
+        let mut missing = self.missing_at_mark(&bases);
         for (at, &base) in bases.iter().enumerate() {
+            if missing.take_if(|missing| *missing < base).is_some() {
+                self.segments.lose_track();
+            }
             let is_below_start = bases.get(at + 1).is_some_and(|next| {
                 known.start.is_some_and(|start| *next <= start.offset)
                     && known.mark.is_some_and(|mark| base < mark.segment_base)
@@ -122,7 +126,9 @@ impl LogCheck {
                 self.segment(base);
             }
         }
-        self.check_mark_exists(&bases);
+        if missing.is_some() {
+            self.segments.lose_track();
+        }
         for entry in entries {
             if names::is_prepared(&entry.name) {
                 self.prepared(&entry.name);
@@ -161,8 +167,10 @@ impl LogCheck {
         let file = match place.disk.open(&place.path(&name)) {
             Ok(file) => file,
             Err(source) => {
-                let what = format!("cannot be opened: {source}");
-                self.findings.problem(shown, None, "I27", what);
+                if !known::is_start_moved(&place, &known) {
+                    let what = format!("cannot be opened: {source}");
+                    self.findings.problem(shown, None, "I27", what);
+                }
                 self.segments.lose_track();
                 return;
             }
@@ -228,7 +236,9 @@ impl LogCheck {
                 ("R12", format!("it is of the segment at {found}; {rebuilt}"))
             }
             Ok(Some(found)) => return Some(found),
-            Ok(None) if !is_sealed => return None,
+            Ok(None) if !is_sealed || known::is_start_moved(place, &self.segments.known) => {
+                return None;
+            }
             Ok(None) => {
                 let what = format!("the footer of a sealed segment is missing; {rebuilt}");
                 ("R12", what)
@@ -241,19 +251,20 @@ impl LogCheck {
         None
     }
 
-    fn check_mark_exists(&mut self, bases: &[u64]) {
-        let Some(mark) = self.segments.known.mark else {
-            return;
-        };
-        if mark.position > 0 && !bases.contains(&mark.segment_base) {
-            let name = names::segment(mark.segment_base);
-            let file = self.segments.place.display(&name);
-            let what = format!(
-                "it is missing; the stable mark is at byte {} of it (offset {})",
-                mark.position, mark.next_offset
-            );
-            self.findings.problem(file, None, "I24", what);
+    // The segment that the mark is in, when it is not there.
+    fn missing_at_mark(&mut self, bases: &[u64]) -> Option<u64> {
+        let mark = self.segments.known.mark?;
+        let base = mark.segment_base;
+        if mark.position == 0 || bases.contains(&base) {
+            return None;
         }
+        let file = self.segments.place.display(&names::segment(base));
+        let what = format!(
+            "it is missing; the stable mark is at byte {} of it (offset {})",
+            mark.position, mark.next_offset
+        );
+        self.findings.problem(file, None, "I24", what);
+        Some(base)
     }
 
     // A segment may be written before it has its own name, and is adopted by recovery.

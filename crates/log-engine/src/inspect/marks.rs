@@ -119,6 +119,13 @@ pub(super) fn explain(error: SlotError) -> String {
     }
 }
 
+/// Whether batches were deleted from the front since `known` was read: files may be gone by now.
+pub(super) fn is_start_moved(place: &Place, known: &Known) -> bool {
+    let marks = Marks::open(&place.disk, &place.directory);
+    let start = marks.and_then(|marks| marks.start());
+    start.is_ok_and(|start| start.offset > known.start_offset())
+}
+
 /// Whether anything of a log changed between two looks, so that the second may judge otherwise.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Look {

@@ -26,6 +26,8 @@ pub(super) struct Producers {
     known: HashMap<i64, Standing>,
     /// Under `strict` every producer begins at 0, unless its beginning is not here any more.
     is_strict: bool,
+    /// Whether the topic checks sequences at all.
+    is_checked: bool,
     /// Batches may be missing before the ones seen: deleted, or behind damage.
     beginnings_missing: bool,
     /// Batches that do not continue their producer, where that may be no error.
@@ -42,6 +44,7 @@ impl Producers {
         Producers {
             known: HashMap::new(),
             is_strict,
+            is_checked: config.idempotence,
             beginnings_missing: false,
             discontinued: 0,
             id_bound: id_bound.filter(|_| is_strict),
@@ -80,7 +83,7 @@ impl Producers {
         base_offset: u64,
         is_repeat: impl Fn(i32, u32) -> bool,
     ) -> Option<Violation> {
-        if !header.has_producer() {
+        if !self.is_checked || !header.has_producer() {
             return None;
         }
         let (id, epoch) = (header.producer_id, header.producer_epoch);

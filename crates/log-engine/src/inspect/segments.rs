@@ -10,7 +10,7 @@ use segment_storage::{
 
 use super::findings::Findings;
 use super::indexes::IndexCheck;
-use super::marks::Known;
+use super::marks::{self, Known};
 use super::producers::Producers;
 use super::snapshots::Snapshots;
 use super::verify::Depth;
@@ -98,7 +98,9 @@ impl Segments {
         let file = self.place.display(&names::segment(base));
         let what = match (self.end, segment.previous_end) {
             (End::Beginning, Some(before)) => {
-                let begins = before == 0 || before <= self.known.start_offset();
+                let begins = before == 0
+                    || before <= self.known.start_offset()
+                    || marks::is_start_moved(&self.place, &self.known);
                 (!begins && self.known.start.is_some())
                     .then(|| format!("the segment before it, which ends at offset {before}, is missing"))
             }
@@ -133,6 +135,9 @@ impl Segments {
         let bytes = segment.bytes;
         let mut scanner = Scanner::new(segment.file, (0, base), bytes, generations, Check::Crc);
         let mut is_mark_seen = !self.is_mark_in(base);
+        if self.end == End::Beginning {
+            self.begin(base);
+        }
         let damage = loop {
             is_mark_seen |= self.check_mark(base, &scanner, findings);
             let header = match scanner.advance() {
@@ -175,6 +180,17 @@ impl Segments {
         }
         if let Some(footer) = segment.footer {
             self.compare_footer(&name, footer, made.finish(bytes), findings);
+        }
+    }
+
+    // The log's batches, as far as they are here, begin at `base`.
+    fn begin(&mut self, base: u64) {
+        self.snapshots.begin(base);
+        let history_from = self.known.start.map_or(0, |start| start.history_from);
+        if let Some(producers) = &mut self.producers
+            && base > history_from
+        {
+            producers.miss_beginnings();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Producer snapshots against a replay of the log (I20).
 
 use std::collections::VecDeque;
+use std::io;
 
 use partition_log::{
     PartitionConfig, ProducerTable, ProducerView, UnknownProducerPolicy, WindowEntry, marker_of,
@@ -49,6 +50,11 @@ impl Snapshots {
             is_data_deleted,
             newest,
         }
+    }
+
+    /// The log's batches, as far as they are here, begin at `base`.
+    pub(super) fn begin(&mut self, base: u64) {
+        self.start = self.start.max(base);
     }
 
     /// Batches were skipped: from here on snapshots can be read, but not compared.
@@ -117,6 +123,8 @@ impl Snapshots {
         let read = snapshot::read(&self.place, offset, self.config.producers, |_| Some(0));
         let table = match read {
             Ok(table) => table,
+            // A newer one took its place meanwhile.
+            Err(_) if !self.exists(&name) => return,
             Err(error) => {
                 let is_only_memory = self.is_data_deleted && self.newest == Some(offset);
                 let (invariant, what) = if is_only_memory {
@@ -144,6 +152,11 @@ impl Snapshots {
                 findings.problem(file.as_str(), None, "I20", what);
             }
         }
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        let opened = self.place.disk.open(&self.place.path(name));
+        !opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     fn is_kafkas(&self, name: &str) -> bool {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pid_allocator::AllocateError;
 use segment_storage::slot_file::SLOT_BYTES;
 use segment_storage::{
     DirectoryEntry, Disk, OsDisk, StateFileError, codec::CodecError, marks, state_file,
@@ -111,7 +110,6 @@ fn explain(error: OpenError) -> String {
         OpenError::StateFile(StateFileError::Codec { source, .. }) => {
             format!("{source}; restore the file from a backup")
         }
-        OpenError::StateFile(other) => other.to_string(),
         other => other.to_string(),
     }
 }
@@ -154,12 +152,9 @@ fn check_producer_ids(disk: &Arc<dyn Disk>, entries: &[DirectoryEntry], findings
              ids from there on may be in use; run `oncelog repair --apply --producer-id-floor N` \
              with N above every id ever handed out"
         ),
-        Err(error @ (AllocateError::Damaged { .. } | AllocateError::Missing { .. })) => {
-            error.to_string()
-        }
-        Err(error) => format!("{error} (R18)"),
+        Err(error) => error.to_string(),
     };
-    findings.problem(disk.display(name), None, "I15", what);
+    findings.problem(disk.display(name), None, "R18", what);
 }
 
 fn check_logs(

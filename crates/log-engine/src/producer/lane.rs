@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use partition_log::Rejection;
-use record_batch::{BatchBuilder, Compression, ProducerIdentity};
+use record_batch::{BatchBuilder, Compression, ProducerIdentity, SourcePosition};
 
 use super::ticket::{Outcome, Stored};
+use crate::append_id::AppendId;
 use crate::error::{AppendError, Unknown};
 use crate::handle::{Appended, Partition};
 use crate::transport::{Answer, Transport, TransportError};
@@ -26,6 +27,14 @@ struct Filling {
     outcome: Arc<Outcome>,
     since_ms: u64,
     reserved_bytes: usize,
+    last_position: Option<u64>,
+}
+
+/// Records of a named producer that are not known to be durable: those of one batch.
+struct Undurable {
+    first: u64,
+    outcome: Arc<Outcome>,
+    records: u64,
 }
 
 /// A whole batch, under way or about to be.
@@ -73,6 +82,7 @@ pub(super) struct LaneSettings {
 
 pub(super) struct Lane {
     pub(super) partition: Partition,
+    pub(super) topic_id: u128,
     settings: LaneSettings,
     producer_id: i64,
     producer_epoch: i16,
@@ -80,6 +90,9 @@ pub(super) struct Lane {
     filling: Option<Filling>,
     sent: VecDeque<Sent>,
     spare: Option<BatchBuilder>,
+    undurable: VecDeque<Undurable>,
+    /// Position below which everything is durable, for the batch that is built next.
+    floor: u64,
 }
 
 /// Where a record went in its batch.
@@ -91,12 +104,13 @@ pub(super) struct Placed {
 
 impl Lane {
     pub(super) fn new(
-        partition: Partition,
+        (partition, topic_id): (Partition, u128),
         settings: LaneSettings,
         (producer_id, producer_epoch): (i64, i16),
     ) -> Lane {
         Lane {
             partition,
+            topic_id,
             settings,
             producer_id,
             producer_epoch,
@@ -104,6 +118,42 @@ impl Lane {
             filling: None,
             sent: VecDeque::new(),
             spare: None,
+            undurable: VecDeque::new(),
+            floor: 0,
+        }
+    }
+
+    /// The lowest position handed over that is not known to be durable.
+    pub(super) fn undurable(&mut self) -> Option<u64> {
+        let synced = self.partition.state.ends.synced();
+        let is_durable = |u: &Undurable| match u.outcome.get() {
+            Some(Ok(stored)) => stored
+                .base_offset
+                .is_none_or(|base| base + u.records <= synced),
+            _ => false,
+        };
+        while self.undurable.front().is_some_and(is_durable) {
+            self.undurable.pop_front();
+        }
+        self.undurable.front().map(|oldest| oldest.first)
+    }
+
+    /// Sets the floor that batches carry from now on.
+    pub(super) fn set_floor(&mut self, floor: u64) {
+        self.floor = floor;
+    }
+
+    fn note_position(&mut self, position: u64, outcome: &Arc<Outcome>) {
+        match self.undurable.back_mut() {
+            Some(newest) if Arc::ptr_eq(&newest.outcome, outcome) => newest.records += 1,
+            _ => {
+                let outcome = outcome.clone();
+                self.undurable.push_back(Undurable {
+                    first: position,
+                    outcome,
+                    records: 1,
+                });
+            }
         }
     }
 
@@ -121,6 +171,32 @@ impl Lane {
                 || self.sent.iter().any(|s| s.attempts == 0))
     }
 
+    /// Whether an append id is one of this lane's present identity.
+    pub(super) fn is_lane_of(&self, id: &AppendId) -> bool {
+        (self.producer_id, self.producer_epoch) == (id.producer_id, id.producer_epoch)
+            && self.partition.state.index == id.partition
+            && self.partition.state.topic == id.topic
+    }
+
+    /// The outcome of the batch that holds a sequence, while it has no answer.
+    pub(super) fn unanswered_outcome(&self, sequence: i32) -> Option<Arc<Outcome>> {
+        let within = |base: i32, records: usize| {
+            let distance = (i64::from(sequence) - i64::from(base)) & i64::from(i32::MAX);
+            distance < i64::try_from(records).unwrap_or(0)
+        };
+        let sent = self
+            .sent
+            .iter()
+            .filter(|s| !s.is_answered)
+            .find(|s| within(s.base_sequence, usize::try_from(s.records).unwrap_or(0)));
+        let filling = || {
+            let filling = self.filling.as_ref()?;
+            let holds = within(self.next_sequence, filling.builder.len());
+            holds.then(|| filling.outcome.clone())
+        };
+        sent.map(|s| s.outcome.clone()).or_else(filling)
+    }
+
     /// Outcomes of everything that has no answer yet.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = &Arc<Outcome>> {
         let sent = self
@@ -131,17 +207,13 @@ impl Lane {
         sent.chain(self.filling.iter().map(|f| &f.outcome))
     }
 
-    /// Lowest position that is not answered yet, for the floor of a named producer.
-    pub(super) fn has_unanswered(&self) -> bool {
-        self.filling.is_some() || self.sent.iter().any(|s| !s.is_answered)
-    }
-
     /// Adds a record to the batch that fills; `push` writes it. Closes the batch before it when
     /// that is full.
     pub(super) fn push(
         &mut self,
         now_ms: u64,
         bytes: usize,
+        position: Option<u64>,
         push: impl FnOnce(&mut BatchBuilder, bool) -> Result<(), record_batch::BatchError>,
     ) -> Result<Placed, record_batch::BatchError> {
         let full = |f: &Filling| f.builder.size_upper_bound() + bytes > self.settings.batch_bytes;
@@ -157,13 +229,18 @@ impl Lane {
             outcome: Arc::default(),
             since_ms: now_ms,
             reserved_bytes: 0,
+            last_position: None,
         });
         let is_first = filling.builder.is_empty();
         let index = filling.builder.len();
         let pushed = push(&mut filling.builder, is_first);
         if pushed.is_ok() {
             filling.reserved_bytes += bytes;
+            filling.last_position = position;
             filling.outcome.add_ticket();
+            if let Some(position) = position {
+                self.note_position(position, &filling.outcome);
+            }
         }
         let placed = Placed {
             outcome: filling.outcome.clone(),
@@ -186,17 +263,6 @@ impl Lane {
         }
     }
 
-    /// Gives the lane another identity, for what was never sent under the old one.
-    pub(super) fn set_identity(&mut self, producer_id: i64, producer_epoch: i16) {
-        self.producer_id = producer_id;
-        self.producer_epoch = producer_epoch;
-        self.next_sequence = 0;
-    }
-
-    pub(super) fn epoch(&self) -> i16 {
-        self.producer_epoch
-    }
-
     pub(super) fn producer_id(&self) -> i64 {
         self.producer_id
     }
@@ -207,6 +273,12 @@ impl Lane {
         };
         let identity = self.identity(self.next_sequence);
         let records = filling.builder.len();
+        if let Some(last) = filling.last_position {
+            filling.builder.set_source(SourcePosition {
+                last,
+                floor: self.floor,
+            });
+        }
         match filling.builder.build(Some(identity)) {
             Ok(bytes) => {
                 let bytes = Bytes::copy_from_slice(bytes);

@@ -105,6 +105,8 @@ fn run(seed: u64) {
         }
         let id = engine.session().unwrap().producer_id();
         assert!(!sent.contains_key(&id), "{what}: id {id} was used (I15)");
+        // An id that was handed out after the image was taken may be handed out again.
+        let counts_for_the_image = crash.image.lock().is_none();
         let mut now = Sent::default();
         let mut sequence = 0;
         while crash.image.lock().is_none() {
@@ -129,7 +131,9 @@ fn run(seed: u64) {
             }
             sequence += count as i32;
         }
-        sent.insert(id, now);
+        if counts_for_the_image {
+            sent.insert(id, now);
+        }
         let (killed, cut) = crash.image.lock().take().unwrap();
         engine.close().unwrap();
         let is_cut = random.below(2) == 1;
@@ -140,6 +144,11 @@ fn run(seed: u64) {
         world = World::on(if is_cut { cut } else { killed });
     }
     let engine = world.open();
+    if engine.topic("t").is_err() {
+        // Each crash came before the topic was whole.
+        assert!(sent.values().all(|s| s.answered == 0), "seed {seed}");
+        return;
+    }
     check(&read(&engine, "t", 0), &sent, &format!("seed {seed}, end"));
     // The newest batch of the last producer is known, or was never there.
     let partition = engine.topic("t").unwrap().partition(0).unwrap();

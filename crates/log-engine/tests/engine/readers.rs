@@ -382,7 +382,7 @@ fn segments_roll_by_age() {
     let topic = engine.create_topic("t", 1, settings).unwrap();
     let partition = topic.partition(0).unwrap();
     partition.blocking_append(&plain("old")).unwrap();
-    world.clock.advance(60_000);
+    world.clock.advance(60_001);
     let sealed = || {
         let name = "t-0/00000000000000000000.footer";
         world.disk.read_file(name).is_ok()

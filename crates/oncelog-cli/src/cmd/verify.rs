@@ -1,5 +1,84 @@
 //! `verify`: every file and invariant of a data directory.
 
-pub(crate) fn run(_: &crate::args::Common) -> anyhow::Result<()> {
-    Ok(())
+use oncelog::inspect::{Problem, verify};
+use serde_json::json;
+
+use crate::args::Common;
+use crate::exit::Stop;
+use crate::interrupt::Interrupt;
+use crate::output::{Out, grouped, note};
+
+/// The invariants that a damaged file breaks. All others are about what whole files say.
+const ABOUT_FILES: [&str; 5] = ["I22", "I24", "I25", "I26", "I27"];
+
+pub(crate) fn run(common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
+    interrupt.on_ask(|| {
+        // It wrote nothing, so there is nothing to bring to an end.
+        note(&format!("error: {}", Stop::Interrupted));
+        std::process::exit(1);
+    });
+    let report = verify(common.data())?;
+    for remark in &report.notes {
+        note(remark);
+    }
+    let mut out = Out::new();
+    if common.json {
+        let problems = report.problems.iter().map(|problem| {
+            json!({
+                "file": problem.file,
+                "position": problem.position,
+                "invariant": problem.invariant,
+                "what": problem.what,
+            })
+        });
+        out.json(&json!({
+            "ok": report.ok,
+            "problems": problems.collect::<Vec<_>>(),
+            "batches": report.batches,
+            "records": report.records,
+            "bytes": report.bytes,
+        }))?;
+    } else {
+        for problem in &report.problems {
+            out.line(&text(problem))?;
+        }
+        out.line(&format!(
+            "{}: {} batches, {} records, {} bytes",
+            if report.ok {
+                "everything holds"
+            } else {
+                "NOT as it must be"
+            },
+            grouped(report.batches),
+            grouped(report.records),
+            grouped(report.bytes)
+        ))?;
+    }
+    out.flush()?;
+    judge(&report.problems)
+}
+
+fn text(problem: &Problem) -> String {
+    let at = problem
+        .position
+        .map_or(String::new(), |at| format!(", byte {at}"));
+    format!(
+        "{}{at}: {} ({})",
+        problem.file, problem.what, problem.invariant
+    )
+}
+
+/// The first problem is on stderr too, with the code that says whether a file is damaged.
+fn judge(problems: &[Problem]) -> anyhow::Result<()> {
+    let is_damage = |problem: &&Problem| ABOUT_FILES.contains(&problem.invariant);
+    let more = problems.len().saturating_sub(1);
+    let said = |problem: &Problem| match more {
+        0 => text(problem),
+        more => format!("{}; and {more} more", text(problem)),
+    };
+    match (problems.iter().find(is_damage), problems.first()) {
+        (Some(problem), _) => Err(Stop::Damaged(said(problem)).into()),
+        (None, Some(problem)) => Err(Stop::Failed(said(problem)).into()),
+        (None, None) => Ok(()),
+    }
 }

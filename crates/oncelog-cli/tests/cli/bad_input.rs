@@ -241,10 +241,14 @@ fn an_unclean_end_is_told_by_those_who_read_and_recovered_by_those_who_write() {
         .unwrap()
         .write_all(b"never synced\n")
         .unwrap();
-    let segment = place.segment("t-0");
+    // A segment has another name until it is first synced.
+    let folder = place.path().join("oncelog-data/t-0");
     let is_there = |what: &[u8]| {
-        let bytes = std::fs::read(&segment).unwrap_or_default();
-        bytes.windows(what.len()).any(|part| part == what)
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let contents = files.map(|file| std::fs::read(file.path()).unwrap_or_default());
+        contents
+            .into_iter()
+            .any(|bytes| bytes.windows(what.len()).any(|part| part == what))
     };
     while !is_there(b"never synced") {
         assert!(writer.try_wait().unwrap().is_none(), "the writer ended");

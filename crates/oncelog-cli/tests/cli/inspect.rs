@@ -192,10 +192,16 @@ fn dump_of_a_damaged_batch_is_4_and_says_where() {
     let ran = place
         .run(&["dump", segment.to_str().unwrap(), "--json"])
         .code(4);
-    let ran = ran.says(&["00000000000000000000.log", "byte 0", "expected", "verify"]);
+    let ran = ran.says(&[
+        "00000000000000000000.log",
+        "damaged at byte 0",
+        "CRC",
+        "verify",
+    ]);
     let batches = ran.json_lines();
+    // What follows it cannot be trusted to be where it seems.
+    assert_eq!(batches.len(), 1);
     assert_eq!(batches[0]["crc_ok"], false);
-    assert!(batches.len() > 1 && batches[1]["crc_ok"] == true);
     place
         .run(&["dump", "nothing-here"])
         .code(1)

@@ -1,0 +1,139 @@
+//! Named producers: one identity for each name, over all restarts, with one holder at a time.
+//!
+//! A holder is a process's, and the directory's lock proves that every earlier process is gone; so
+//! who holds a name is kept in memory, and after a crash every name is free at once. What must
+//! survive is small and does not grow with restarts: the id, the epoch that the next holder gets,
+//! and how many partitions each topic had when the name first wrote there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use record_batch::SourcePosition;
+use segment_storage::{Disk, StateFileError, state_file};
+use serde::{Deserialize, Serialize};
+
+use crate::producer::ProducerCore;
+
+/// Name of the file in the data directory.
+pub(crate) const FILE: &str = "names";
+const MAGIC: [u8; 4] = *b"OLNM";
+const VERSION: u16 = 1;
+
+/// Highest epoch that a holder gets. Kafka reserves the one above it.
+const EPOCH_MAX: i16 = i16::MAX - 1;
+
+/// What is stored of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    /// Partitions of each topic, by its identity, that the name routes by.
+    pub(crate) partitions: BTreeMap<u128, u32>,
+    /// Positions that an earlier id of the name reached: topic, partition, last position, floor.
+    pub(crate) carried: Vec<(u128, u32, u64, u64)>,
+}
+
+impl Identity {
+    /// How far an earlier id of the name got in a partition.
+    pub(crate) fn carried(&self, topic: u128, partition: u32) -> Option<SourcePosition> {
+        let found = self
+            .carried
+            .iter()
+            .find(|c| (c.0, c.1) == (topic, partition));
+        found.map(|&(_, _, last, floor)| SourcePosition { last, floor })
+    }
+
+    /// Whether the next holder needs another producer id.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.producer_epoch >= EPOCH_MAX
+    }
+}
+
+/// All names of a data directory.
+pub(crate) struct Names {
+    disk: Arc<dyn Disk>,
+    state: Mutex<State>,
+}
+
+struct State {
+    identities: BTreeMap<String, Identity>,
+    holders: BTreeMap<String, Weak<ProducerCore>>,
+}
+
+impl Names {
+    /// Reads the names of a directory; there are none without the file.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Names, StateFileError> {
+        let identities: Option<BTreeMap<String, Identity>> =
+            state_file::read(&*disk, FILE, MAGIC, VERSION)?;
+        let identities = identities.unwrap_or_default();
+        Ok(Names {
+            disk,
+            state: Mutex::new(State {
+                identities,
+                holders: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// All names with their ids.
+    pub(crate) fn all(&self) -> Vec<(String, i64)> {
+        let state = self.state.lock();
+        state
+            .identities
+            .iter()
+            .map(|(name, i)| (name.clone(), i.producer_id))
+            .collect()
+    }
+
+    /// Who holds a name now.
+    pub(crate) fn holder(&self, name: &str) -> Option<Arc<ProducerCore>> {
+        self.state.lock().holders.get(name).and_then(Weak::upgrade)
+    }
+
+    /// Makes a producer the holder of a name.
+    pub(crate) fn set_holder(&self, name: &str, producer: &Arc<ProducerCore>) {
+        self.state
+            .lock()
+            .holders
+            .insert(name.to_owned(), Arc::downgrade(producer));
+    }
+
+    /// Frees a name, if that producer still holds it.
+    pub(crate) fn release(&self, name: &str, producer: &ProducerCore) {
+        let mut state = self.state.lock();
+        let held = state
+            .holders
+            .get(name)
+            .is_some_and(|h| std::ptr::eq(h.as_ptr(), producer));
+        if held {
+            state.holders.remove(name);
+        }
+    }
+
+    /// What is stored of a name.
+    pub(crate) fn identity(&self, name: &str) -> Option<Identity> {
+        self.state.lock().identities.get(name).cloned()
+    }
+
+    /// Stores a name's identity, durably.
+    ///
+    /// # Errors
+    /// What the disk says; the old one stays.
+    pub(crate) fn store(&self, name: &str, identity: Identity) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let before = state.identities.insert(name.to_owned(), identity);
+        let written = state_file::write(&*self.disk, "", FILE, MAGIC, VERSION, &state.identities);
+        if written.is_err() {
+            match before {
+                Some(before) => state.identities.insert(name.to_owned(), before),
+                None => state.identities.remove(name),
+            };
+        }
+        written
+    }
+}
