@@ -8,3 +8,8 @@
 pub mod testing;
 
 pub use log_engine::*;
+
+/// The programs in the README compile, run and hold.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

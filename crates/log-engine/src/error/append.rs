@@ -142,7 +142,7 @@ pub enum AppendError {
 }
 
 /// Why an outcome is not known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unknown {
     /// The sync that would have made it durable failed.
@@ -151,6 +151,9 @@ pub enum Unknown {
     /// It took longer than the append timeout.
     #[error("no answer from the disk within {0} ms")]
     TimedOut(u64),
+    /// An answer got lost, and the next try was refused.
+    #[error("an answer got lost, and the next try was refused: {0}")]
+    Refused(Box<AppendError>),
     /// The engine was closed, and not cleanly.
     #[error("the engine was closed before the sync")]
     Closed,

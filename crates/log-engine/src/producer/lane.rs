@@ -389,7 +389,12 @@ impl Lane {
         };
         sent.is_answered = true;
         news.freed_bytes += std::mem::take(&mut sent.reserved_bytes);
-        sent.outcome.set(Ok(Stored {
+        let outcome = sent.outcome.clone();
+        // What was refused because this one was missing can go now.
+        for behind in self.sent.iter_mut().skip(at + 1) {
+            behind.retry_ms = 0;
+        }
+        outcome.set(Ok(Stored {
             base_offset: Some(appended.offset),
             duplicate: appended.duplicate,
             timestamp: if log_time { appended.timestamp } else { None },
@@ -423,9 +428,9 @@ impl Lane {
                 sent.is_in_doubt = true;
                 sent.retry_ms = retry_ms;
             }
-            // An earlier batch got lost on its way: this one comes after it.
+            // An earlier batch got lost on its way, or waits for room: this one comes after it.
             AppendError::Rejected {
-                rejection: Rejection::OutOfOrder { .. },
+                rejection: Rejection::OutOfOrder { .. } | Rejection::UnknownProducer { .. },
                 ..
             } if earlier_unanswered => {
                 sent.retry_ms = retry_ms;
@@ -519,7 +524,8 @@ impl Lane {
             AppendError::OutcomeUnknown { why, .. } => why.clone(),
             AppendError::LogFenced(latched) => Unknown::Fenced(latched.clone()),
             AppendError::Closed => Unknown::Closed,
-            _ => Unknown::TimedOut(self.settings.delivery_timeout_ms),
+            AppendError::TimedOut { timeout_ms, .. } => Unknown::TimedOut(*timeout_ms),
+            refused => Unknown::Refused(Box::new(refused.clone())),
         };
         AppendError::OutcomeUnknown {
             topic: self.partition.state.topic.clone(),
