@@ -73,12 +73,14 @@ fn bad(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
 }
 
 /// Names of all settings of a topic: Kafka's where Kafka has it.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "ack",
     "flush.ms",
     "flush.bytes",
     "segment.bytes",
     "segment.ms",
+    "retention.bytes",
+    "retention.ms",
     "max.message.bytes",
     "message.timestamp.type",
     "producer.id.expiration.ms",
@@ -105,6 +107,8 @@ pub struct TopicConfig {
     flush_bytes: u64,
     segment_bytes: u64,
     segment_ms: u64,
+    retention_bytes: Option<u64>,
+    retention_ms: Option<u64>,
     batch_bytes_max: usize,
     log_append_time: bool,
     producer_expiry_ms: u64,
@@ -124,6 +128,9 @@ impl Default for TopicConfig {
             segment_bytes: partition.segment_bytes,
             // A week, as in Kafka.
             segment_ms: 604_800_000,
+            // Kafka deletes after a week; that surprises people who embed a log.
+            retention_bytes: None,
+            retention_ms: None,
             batch_bytes_max: partition.batch_bytes_max,
             log_append_time: partition.log_append_time,
             producer_expiry_ms: partition.producer_expiry_ms,
@@ -165,6 +172,8 @@ impl TopicConfig {
                 self.segment_bytes = number("segment.bytes", value, low, high)?;
             }
             "segment.ms" => self.segment_ms = number("segment.ms", value, 1, 1 << 50)?,
+            "retention.bytes" => self.retention_bytes = limit("retention.bytes", value)?,
+            "retention.ms" => self.retention_ms = limit("retention.ms", value)?,
             "max.message.bytes" => {
                 let bytes = number("max.message.bytes", value, 61, 1 << 30)?;
                 self.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -236,6 +245,8 @@ impl TopicConfig {
             self.flush_bytes.to_string(),
             self.segment_bytes.to_string(),
             self.segment_ms.to_string(),
+            unlimited(self.retention_bytes),
+            unlimited(self.retention_ms),
             self.batch_bytes_max.to_string(),
             timestamps.to_owned(),
             self.producer_expiry_ms.to_string(),
@@ -265,6 +276,17 @@ impl TopicConfig {
     /// Age at which a segment is closed and another begun, in milliseconds.
     pub fn segment_ms(&self) -> u64 {
         self.segment_ms
+    }
+
+    /// Bytes of a partition above which its oldest segments are deleted; `None`: never.
+    pub fn retention_bytes(&self) -> Option<u64> {
+        self.retention_bytes
+    }
+
+    /// Elapsed milliseconds since a segment's last append after which it is deleted; `None`:
+    /// never.
+    pub fn retention_ms(&self) -> Option<u64> {
+        self.retention_ms
     }
 
     /// Largest batch, in bytes.
@@ -311,11 +333,25 @@ fn number(key: &'static str, value: &str, low: u64, high: u64) -> Result<u64, Co
     }
 }
 
+// -1 is "no limit", as in Kafka.
+fn limit(key: &'static str, value: &str) -> Result<Option<u64>, ConfigError> {
+    match value {
+        "-1" => Ok(None),
+        value => number(key, value, 0, 1 << 50).map(Some),
+    }
+}
+
+fn unlimited(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string())
+}
+
 fn range(key: &str) -> &'static str {
     match key {
         "flush.ms" => "1 to 86400000 (milliseconds)",
         "segment.bytes" => "4096 to 2147483648 (bytes)",
         "max.message.bytes" => "61 to 1073741824 (bytes)",
+        "retention.bytes" => "-1 (no limit), or 0 to 1125899906842624 (bytes)",
+        "retention.ms" => "-1 (no limit), or 0 to 1125899906842624 (milliseconds)",
         "producer.window" => "5 to 65536 (batches)",
         "flush.bytes" => "1 to 1099511627776 (bytes)",
         _ => "1 to 1125899906842624 (milliseconds)",
@@ -372,6 +408,8 @@ mod tests {
             ("flush.bytes", "8"),
             ("segment.bytes", "65536"),
             ("segment.ms", "9"),
+            ("retention.bytes", "0"),
+            ("retention.ms", "11"),
             ("max.message.bytes", "1000"),
             ("message.timestamp.type", "LogAppendTime"),
             ("producer.id.expiration.ms", "10"),

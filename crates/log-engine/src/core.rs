@@ -34,6 +34,8 @@ const HOUSEKEEPING_MS: u64 = 1_000;
 const MARK_SYNC_MS: u64 = 5_000;
 /// How often producers that fell silent are looked for, as in Kafka.
 const EXPIRY_CHECK_MS: u64 = 600_000;
+/// How often logs are held against their retention limits.
+const RETENTION_CHECK_MS: u64 = 10_000;
 /// How often the elapsed time is saved: what a crash takes from it.
 const SAVE_TIME_MS: u64 = 60_000;
 /// How often a log of another process is looked at while somebody waits for it.
@@ -43,6 +45,8 @@ const FOLLOW_MS: u64 = 50;
 pub(crate) struct Core {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) time: Time,
+    /// When the engine was opened, in elapsed ms.
+    pub(crate) opened_ms: u64,
     pub(crate) config: EngineConfig,
     /// `None` where another process writes the directory.
     pub(crate) directory: Option<Directory>,
@@ -75,6 +79,7 @@ struct Timer {
     wanted: Condvar,
     next_housekeeping_ms: AtomicU64,
     next_expiry_ms: AtomicU64,
+    next_retention_ms: AtomicU64,
     next_save_ms: AtomicU64,
 }
 
@@ -95,6 +100,7 @@ impl Core {
     ) -> Core {
         Core {
             disk,
+            opened_ms: time.now().elapsed_ms,
             time,
             config,
             directory,
@@ -344,8 +350,12 @@ impl Core {
             producer.wake_senders();
         }
         let expire = due(&self.timer.next_expiry_ms, EXPIRY_CHECK_MS);
+        let retain = due(&self.timer.next_retention_ms, RETENTION_CHECK_MS);
         for partition in self.partitions() {
             self.keep_house(&partition, now.elapsed_ms, expire);
+            if retain {
+                self.retain(&partition);
+            }
         }
         if due(&self.timer.next_save_ms, SAVE_TIME_MS) {
             self.feeder.want_time_saved();

@@ -141,16 +141,16 @@ impl Partition {
                 end,
             });
         }
-        let Some(mut log) = self.state.log() else {
+        if self.state.log().is_none() {
             return Err(TopicError::ReadOnly);
-        };
+        }
         if self.state.check_open().is_err() {
             return Err(TopicError::Closed);
         }
-        let now = self.engine.core.time.now();
-        log.delete_before(offset, now)
+        let core = &self.engine.core;
+        core.delete_before(&self.state, offset)
             .map_err(|source| TopicError::Io {
-                file: self.engine.core.disk.display(&self.state.name()),
+                file: core.disk.display(&self.state.name()),
                 source,
             })
     }

@@ -26,7 +26,8 @@ pub use self::verify::{Depth, verify, verify_disk, verify_to};
 pub enum InspectError {
     /// Nothing to print batches of.
     #[error(
-        "{path} holds no segment (*.log); name a segment file, or the folder of a partition such as DIR/orders-0"
+        "{path} holds no segment (*.log); name a segment file, or the folder of a partition such as \
+         DIR/orders-0"
     )]
     NoSegments {
         /// What was named.

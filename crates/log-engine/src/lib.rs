@@ -32,6 +32,7 @@ mod producer;
 mod reader;
 mod record;
 mod resolve;
+mod retention;
 mod segment_feeder;
 mod senders;
 mod session;

@@ -29,6 +29,8 @@ pub(crate) struct PartitionState {
     pub(crate) source: Source,
     pub(crate) turn: Turn,
     pub(crate) feeding: Feeding,
+    /// Held while the log's start moves.
+    pub(crate) deleting: Mutex<()>,
     /// Elapsed time since when there are unsynced bytes at `interval`; 0: none.
     pub(crate) dirty_since_ms: AtomicU64,
     /// Elapsed time since when the stable mark is unsynced; 0: it is synced.
@@ -106,6 +108,7 @@ impl PartitionState {
             source,
             turn: Turn::default(),
             feeding: Feeding::default(),
+            deleting: Mutex::default(),
             dirty_since_ms: AtomicU64::new(0),
             mark_since_ms: AtomicU64::new(0),
             segment_since_ms: AtomicU64::new(0),

@@ -1,5 +1,6 @@
 //! Users' handle on a topic, and what it tells.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::TopicConfig;
@@ -100,6 +101,23 @@ impl Topic {
             state: state.clone(),
             level,
         })
+    }
+
+    /// Deletes what every one of some groups has consumed: in each partition everything below the
+    /// slowest group's position. Each item is a group's positions by partition: the next offset it
+    /// will read. A partition that some group does not name is left alone.
+    ///
+    /// # Errors
+    /// [`TopicError`]; partitions before the failing one are done.
+    pub fn delete_consumed(&self, groups: &[BTreeMap<u32, u64>]) -> Result<(), TopicError> {
+        for partition in 0..self.partitions() {
+            let positions = groups.iter().map(|group| group.get(&partition).copied());
+            let slowest = positions.min().flatten();
+            if let Some(position) = slowest {
+                self.partition(partition)?.delete_before(position)?;
+            }
+        }
+        Ok(())
     }
 
     /// What it holds.

@@ -98,22 +98,18 @@ pub(crate) enum TopicCommand {
         config: Vec<String>,
     },
     /// List all topics
-    #[command(
-        after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic list"
-    )]
+    #[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog topic list")]
     List,
     /// Show the partitions and settings of a topic
-    #[command(
-        after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog topic describe greetings"
-    )]
+    #[command(after_help = "Example:\n  echo hello | oncelog produce words \
+                      && oncelog topic describe words")]
     Describe {
         /// The topic
         name: String,
     },
     /// Delete a topic and all of its records
-    #[command(
-        after_help = "Example:\n  echo hello | oncelog produce scratch && oncelog topic delete scratch"
-    )]
+    #[command(after_help = "Example:\n  echo hello | oncelog produce scratch \
+                      && oncelog topic delete scratch")]
     Delete {
         /// The topic
         name: String,
@@ -179,9 +175,7 @@ pub(crate) struct Produce {
 
 /// Print the records of a topic, in offset order per partition
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog consume greetings"
-)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog consume words")]
 pub(crate) struct Consume {
     /// The topic
     pub(crate) topic: String,
@@ -207,9 +201,7 @@ pub(crate) struct Consume {
 
 /// Show what each partition knows of each producer
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog producers greetings"
-)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog producers words")]
 pub(crate) struct Producers {
     /// Only this topic
     pub(crate) topic: Option<String>,
@@ -217,9 +209,8 @@ pub(crate) struct Producers {
 
 /// Print every batch of a segment or partition folder
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog dump oncelog-data/greetings-0"
-)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words \
+                  && oncelog dump oncelog-data/words-0")]
 pub(crate) struct Dump {
     /// A .log file, or the folder of a partition
     pub(crate) path: PathBuf,
@@ -230,7 +221,7 @@ pub(crate) struct Dump {
 
 /// Check every file and invariant of a data directory, writing nothing
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  echo hello | oncelog produce greetings && oncelog verify")]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog verify")]
 pub(crate) struct Verify {}
 
 /// Ack levels, as people type them.

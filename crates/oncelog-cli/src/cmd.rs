@@ -21,8 +21,8 @@ fn open_to_read(data: &Path) -> anyhow::Result<Engine> {
     let above = engine.opened().bytes_above_mark;
     if above > 0 {
         note(&format!(
-            "{above} bytes lie above the stable mark of {}: a writer was killed. They are not shown; opening for \
-             writing (topic create, produce) recovers them",
+            "{above} bytes lie above the stable mark of {}: a writer was killed. They are not \
+             shown; opening for writing (topic create, produce) recovers them",
             data.display()
         ));
     }

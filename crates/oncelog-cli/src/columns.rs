@@ -19,7 +19,8 @@ impl KeyColumn {
                 delimiter: delimiter.into(),
             }),
             _ => Err(Stop::Usage(format!(
-                "--key-column {column}: allowed without --header-line: the number of a column, from 1"
+                "--key-column {column}: allowed without --header-line: the number of a column, \
+                 from 1"
             ))),
         }
     }
@@ -49,8 +50,8 @@ impl KeyColumn {
         columns.nth(self.index).ok_or_else(|| {
             let count = split(line, &self.delimiter).count();
             Stop::Failed(format!(
-                "line {number} has {count} columns, the key is column {}; the lines before it were sent. See whether \
-                 --delimiter {:?} is right",
+                "line {number} has {count} columns, the key is column {}; the lines before it \
+                 were sent. See whether --delimiter {:?} is right",
                 self.index + 1,
                 String::from_utf8_lossy(&self.delimiter)
             ))

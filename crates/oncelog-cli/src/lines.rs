@@ -173,8 +173,9 @@ impl Lines {
             return Ok(());
         }
         let text = format!(
-            "line {}: at least {bytes} bytes exceed max.message.bytes {}; the lines before it were sent. Raise it when \
-             creating the topic (--config max.message.bytes=N), or cut the line",
+            "line {}: at least {bytes} bytes exceed max.message.bytes {}; the lines before it \
+             were sent. Raise it when creating the topic (--config max.message.bytes=N), or cut \
+             the line",
             self.number, self.limit
         );
         Err(Stop::Failed(text).into())

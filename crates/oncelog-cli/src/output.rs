@@ -93,6 +93,16 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of things, by the name of one.
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    let plural = match number {
+        1 => "",
+        _ if one.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {one}{plural}", grouped(number))
+}
+
 /// Columns under their heads: text to the left, what begins with a digit to the right.
 pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
@@ -162,6 +172,16 @@ mod tests {
         ] {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    #[test]
+    fn things_are_counted_in_their_plural() {
+        let counts = [
+            counted(0, "record"),
+            counted(1, "batch"),
+            counted(1_000, "batch"),
+        ];
+        assert_eq!(counts, ["0 records", "1 batch", "1,000 batches"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How far long work is: a bar on a terminal, a line every ten seconds elsewhere.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use crate::output::{grouped, note};
 
@@ -94,9 +97,9 @@ impl Drop for Progress {
 fn bar(what: &str, unit: Unit, total: Option<u64>) -> ProgressBar {
     let template = match (unit, total) {
         (Unit::Records, Some(_)) => {
-            "{msg} [{bar:30}] {human_pos} of {human_len} records, {per_sec}, {eta} left"
+            "{msg} [{bar:30}] {human_pos} of {human_len} records, {rate}, {eta} left"
         }
-        (Unit::Records, None) => "{msg} {human_pos} records, {per_sec}",
+        (Unit::Records, None) => "{msg} {human_pos} records, {rate}",
         (Unit::Bytes, Some(_)) => {
             "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
         }
@@ -104,7 +107,10 @@ fn bar(what: &str, unit: Unit, total: Option<u64>) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
     }
     bar.set_message(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));

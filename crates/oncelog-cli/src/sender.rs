@@ -190,7 +190,8 @@ impl Lane {
             format!("sent again, after it was stored at offset {}", first.offset)
         });
         Err(Stop::Failed(format!(
-            "the log answered a batch of producer {} for {}-{} as {answered} at offset {}, but it was {was}",
+            "the log answered a batch of producer {} for {}-{} as {answered} at offset {}, but it \
+             was {was}",
             self.producer.id, answer.topic, answer.partition, answer.offset
         ))
         .into())

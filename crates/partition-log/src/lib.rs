@@ -26,7 +26,7 @@ pub use config::{
     SEGMENT_BYTES_DEFAULT,
 };
 pub use error::{AppendError, OpenError};
-pub use log::{Appended, OpenContext, Opened, PartitionLog, Snapshotter};
+pub use log::{Appended, Deletion, OpenContext, Opened, PartitionLog, Snapshotter};
 pub use producer::{
     Admission, Fresh, Original, OutOfOrderKind, ProducerConfig, Rejection, SequenceReusePolicy,
     UnknownProducerPolicy,

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use record_batch::{Batch, BatchHeader, SourcePosition, Stamp, stamped_header};
-use segment_storage::{Corruption, Place, Recovered, Segment, SegmentedLog};
+use segment_storage::{Corruption, FrontDrop, LogStart, Place, Recovered, Segment, SegmentedLog};
 
 use crate::config::{Now, PartitionConfig};
 use crate::error::{AppendError, OpenError};
@@ -212,6 +212,7 @@ impl PartitionLog {
         };
         self.segments
             .append(&header, &header_bytes, batch.payload())?;
+        self.segments.note_append(now.elapsed_ms);
         let next_offset = self.segments.next_offset();
         assert_eq!(
             self.map_end_offset, base_offset,
@@ -349,7 +350,7 @@ impl PartitionLog {
 
     /// Moves the log's start up to `start` and deletes what lies wholly below. Producers stay
     /// known, in memory and over a restart: a snapshot that covers what goes is written first
-    /// (I18).
+    /// (I18). All steps of [`PartitionLog::begin_delete`] in one.
     ///
     /// # Errors
     /// What the disk says.
@@ -357,21 +358,69 @@ impl PartitionLog {
     /// # Panics
     /// When `start` lies above the high watermark (the caller answers 1 OFFSET_OUT_OF_RANGE).
     pub fn delete_before(&mut self, start: u64, now: Now) -> io::Result<()> {
-        let mut mark = self.segments.marks().start().map_err(io::Error::other)?;
-        if start <= mark.offset {
+        let Some(deletion) = self.begin_delete(start)? else {
             return Ok(());
-        }
-        mark.offset = start;
-        let covered = snapshot::list(self.segments.place())?
-            .last()
-            .is_some_and(|&s| s >= start);
-        if !covered {
-            self.snapshotter()
-                .write_at(start, now)
+        };
+        deletion.write(now)?;
+        let gone = self.segments.dropped(&deletion.front);
+        deletion.remove(&gone)
+    }
+
+    /// Begins to move the log's start: [`Deletion::write`] without the lock, then
+    /// [`SegmentedLog::dropped`] under it, then [`Deletion::remove`] without it. One at a time.
+    /// `None` when the start is there already.
+    ///
+    /// # Errors
+    /// When the marks cannot be read.
+    ///
+    /// # Panics
+    /// When `start` lies above the high watermark.
+    pub fn begin_delete(&self, start: u64) -> io::Result<Option<Deletion>> {
+        let before = self.segments.marks().start().map_err(io::Error::other)?;
+        let front = self.segments.begin_drop(LogStart {
+            offset: start,
+            ..before
+        });
+        Ok(front.map(|front| Deletion {
+            front,
+            start,
+            end: self.segments.next_offset(),
+            snapshotter: self.snapshotter(),
+        }))
+    }
+}
+
+/// A move of a partition's start, cut into steps so that no lock is held while the disk works.
+pub struct Deletion {
+    /// The files' part of it.
+    pub front: FrontDrop,
+    start: u64,
+    end: u64,
+    snapshotter: Snapshotter,
+}
+
+impl Deletion {
+    /// Writes a snapshot that covers what will go, if there is none, then the new start.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the disk refuses; nothing has moved.
+    pub fn write(&self, now: Now) -> io::Result<()> {
+        let snapshots = snapshot::list(&self.snapshotter.place)?;
+        if snapshots.last().is_none_or(|&newest| newest < self.start) {
+            self.snapshotter
+                .write_at(self.start, now)
                 .map_err(io::Error::other)?;
         }
-        self.segments.drop_front(mark)?;
-        prune(self.segments.place(), start, self.segments.next_offset())
+        self.front.write()
+    }
+
+    /// Removes the files that are out of view, and snapshots that are not needed any more.
+    ///
+    /// # Errors
+    /// What the disk says; the next open removes what is left.
+    pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
+        self.front.remove(gone)?;
+        prune(&self.snapshotter.place, self.start, self.end)
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Footer {
     pub max_timestamp: i64,
     /// CRC-64/NVME over all batch headers in order.
     pub header_hash: u64,
+    /// The engine's elapsed time at the last append, in ms; 0 when a crash took it. Says nothing
+    /// about the content.
+    pub last_append_ms: u64,
 }
 
 impl Footer {
@@ -94,6 +97,7 @@ impl FooterBuilder {
                 generations: (0, 0),
                 max_timestamp: i64::MIN,
                 header_hash: 0,
+                last_append_ms: 0,
             },
             hash: Digest::new(CrcAlgorithm::Crc64Nvme),
         }

@@ -40,7 +40,8 @@ pub use footer::{Footer, FooterBuilder};
 pub use index::{INTERVAL_BYTES, Index, IndexCursor, IndexEntry};
 pub use latch::{Latch, Latched};
 pub use log::{
-    LogConfig, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, SegmentedLog, SyncItem, Visibility,
+    FrontDrop, LogConfig, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, SegmentedLog, SyncItem,
+    Visibility,
 };
 pub use marks::{LogStart, Marks, StableMark};
 pub use prepare::{Prepared, Wanted};

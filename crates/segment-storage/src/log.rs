@@ -163,6 +163,13 @@ impl SegmentedLog {
         }
     }
 
+    /// Notes when the log was last appended to, in the engine's elapsed ms, for retention by age.
+    pub fn note_append(&self, elapsed_ms: u64) {
+        if let Some(active) = &self.active {
+            active.segment.note_append(elapsed_ms);
+        }
+    }
+
     /// The readers' side.
     pub fn view(&self) -> &Arc<LogView> {
         &self.view
@@ -508,8 +515,11 @@ impl SegmentedLog {
         }
     }
 
-    fn publish(&self, end: u64) {
-        self.view.published.fetch_max(end, Ordering::AcqRel);
+    fn publish(&mut self, end: u64) {
+        // There is one writer, so between the two nobody else raises it.
+        if end > self.view.published.load(Ordering::Relaxed) {
+            self.view.published.store(end, Ordering::Release);
+        }
     }
 
     /// The stable mark that may be written after an item was synced; `None` while an earlier
@@ -651,7 +661,8 @@ impl SegmentedLog {
     }
 
     /// Moves the log's start up, durably, then removes the segments that lie wholly below it. The
-    /// active segment stays. A start that is not above the present one changes nothing.
+    /// active segment stays. A start that is not above the present one changes nothing. All steps
+    /// of [`SegmentedLog::begin_drop`] in one, for callers without a lock.
     ///
     /// # Errors
     /// What the disk says; the start may have moved durably, and files be left, which the next
@@ -660,33 +671,86 @@ impl SegmentedLog {
     /// # Panics
     /// When `start` is above the published end (row 117: the caller refuses that).
     pub fn drop_front(&mut self, start: LogStart) -> io::Result<Vec<Arc<Segment>>> {
+        let Some(dropping) = self.begin_drop(start) else {
+            return Ok(Vec::new());
+        };
+        dropping.write()?;
+        let gone = self.dropped(&dropping);
+        dropping.remove(&gone)?;
+        Ok(gone)
+    }
+
+    /// Begins to move the log's start up: [`FrontDrop::write`] without the lock, then
+    /// [`SegmentedLog::dropped`] under it, then [`FrontDrop::remove`] without it. One at a time for
+    /// each log. `None` when the start is not above the present one.
+    ///
+    /// # Panics
+    /// When `start` is above the published end.
+    pub fn begin_drop(&self, start: LogStart) -> Option<FrontDrop> {
         assert!(
             start.offset <= self.view.published(),
             "the start stays below the published end"
         );
-        if start.offset <= self.view.start() {
-            return Ok(Vec::new());
-        }
-        self.marks.write_start(&start)?;
-        self.marks.sync()?;
-        self.view.start.store(start.offset, Ordering::Release);
+        let (place, marks) = (self.place.clone(), self.marks.clone());
+        (start.offset > self.view.start()).then_some(FrontDrop {
+            place,
+            marks,
+            start,
+        })
+    }
+
+    /// Takes what lies below the new start out of the readers' view, and says what it was.
+    pub fn dropped(&mut self, dropping: &FrontDrop) -> Vec<Arc<Segment>> {
+        let start = dropping.start.offset;
+        self.view.start.store(start, Ordering::Release);
         let segments = self.view.segments.load_full();
         let keep = segments
-            .partition_point(|s| s.base_offset() <= start.offset)
+            .partition_point(|s| s.base_offset() <= start)
             .max(1)
             - 1;
-        let busy = |s: &&Arc<Segment>| s.footer().is_some();
-        let gone: Vec<_> = segments[..keep].iter().take_while(busy).cloned().collect();
+        let is_sealed = |s: &&Arc<Segment>| s.footer().is_some();
+        let gone: Vec<_> = segments[..keep]
+            .iter()
+            .take_while(is_sealed)
+            .cloned()
+            .collect();
         self.view
             .segments
             .store(Arc::new(segments[gone.len()..].to_vec()));
-        for segment in &gone {
+        gone
+    }
+}
+
+/// A move of a log's start, cut into steps so that no lock is held while the disk works.
+pub struct FrontDrop {
+    place: Place,
+    marks: Arc<Marks>,
+    start: LogStart,
+}
+
+impl FrontDrop {
+    /// Makes the new start durable, before anything below it is removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self) -> io::Result<()> {
+        self.marks.write_start(&self.start)?;
+        self.marks.sync()
+    }
+
+    /// Removes the files of segments that are out of view. What a failure leaves, the next open
+    /// removes.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
+        for segment in gone {
             segment.remove()?;
         }
         if !gone.is_empty() {
             self.place.disk.sync_names(&self.place.directory)?;
         }
-        Ok(gone)
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! One segment: a file of batches, back to back, and its index.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -81,6 +81,7 @@ pub struct Segment {
     prepared_name: Mutex<Option<String>>,
     index: ArcSwapOption<Index>,
     max_timestamp: AtomicI64,
+    last_append_ms: AtomicU64,
     footer: OnceLock<Footer>,
 }
 
@@ -103,6 +104,7 @@ impl Segment {
             prepared_name: Mutex::new(prepared_name),
             index: ArcSwapOption::from_pointee(index),
             max_timestamp: AtomicI64::new(max_timestamp),
+            last_append_ms: AtomicU64::new(0),
             footer: OnceLock::new(),
         }
     }
@@ -130,6 +132,7 @@ impl Segment {
             prepared_name: Mutex::new(None),
             index: ArcSwapOption::empty(),
             max_timestamp: AtomicI64::new(i64::MIN),
+            last_append_ms: AtomicU64::new(0),
             footer: OnceLock::new(),
         }
     }
@@ -198,6 +201,11 @@ impl Segment {
         }
         file.publish(bytes);
         Ok(true)
+    }
+
+    /// Notes when it was last appended to, in the engine's elapsed ms.
+    pub(crate) fn note_append(&self, elapsed_ms: u64) {
+        self.last_append_ms.store(elapsed_ms, Ordering::Relaxed);
     }
 
     /// Raises the largest timestamp.
@@ -337,7 +345,8 @@ impl Segment {
         };
         let file = self.file().map_err(at_start)?;
         let whole = (self.place.log_id, self.base_offset, self.previous_end);
-        let (made, _) = Footer::of(&**file, whole, self.bytes().map_err(at_start)?, check)?;
+        let (mut made, _) = Footer::of(&**file, whole, self.bytes().map_err(at_start)?, check)?;
+        made.last_append_ms = self.last_append_ms.load(Ordering::Relaxed);
         state_file::write(
             &*self.place.disk,
             &self.place.directory,

@@ -100,15 +100,18 @@ impl Segments {
             (End::Beginning, Some(before)) => {
                 let begins = before == 0
                     || before <= self.known.start_offset()
+                    || self.known.start.is_none()
                     || marks::is_start_moved(&self.place, &self.known);
-                (!begins && self.known.start.is_some())
-                    .then(|| format!("the segment before it, which ends at offset {before}, is missing"))
-            }
-            (End::At(end, _), Some(before)) => {
-                (before != end || before > base).then(|| {
-                    format!("it follows offset {before}, but the segment before it ends at {end}: one is missing")
+                (!begins).then(|| {
+                    format!("the segment before it, which ends at offset {before}, is missing")
                 })
             }
+            (End::At(end, _), Some(before)) => (before != end || before > base).then(|| {
+                format!(
+                    "it follows offset {before}, but the segment before it ends at {end}: \
+                         one is missing"
+                )
+            }),
             (End::At(end, _), None) => (base < end)
                 .then(|| format!("it begins at {base}, but the segment before it ends at {end}")),
             (End::Beginning | End::Unknown, _) => None,
@@ -242,10 +245,13 @@ impl Segments {
     // The footer's own CRC held, so where they differ the segment is not what was sealed.
     fn compare_footer(&self, name: &str, footer: Footer, made: Footer, findings: &mut Findings) {
         let side = self.place.display(&names::footer(footer.base_offset));
+        // When it was last appended to is not in the segment.
+        let made = Footer { last_append_ms: footer.last_append_ms, ..made };
         if made != footer {
             let shown = |f: &Footer| {
                 format!(
-                    "{} batches, {} records, offsets to {}, generations {} to {}, largest timestamp {}, hash {:016x}",
+                    "{} batches, {} records, offsets to {}, generations {} to {}, \
+                     largest timestamp {}, hash {:016x}",
                     f.batches,
                     f.records,
                     f.next_offset,
@@ -305,7 +311,7 @@ impl Segments {
         self.above += scanner.position() - position;
         if let Some(first) = first_generation {
             // Snapshots up to the mark can be compared, later ones not: this is not replayed.
-            self.snapshots.reach(offset, findings);
+            self.snapshots.reach(self.certain_end, findings);
             self.lose_track();
             self.end = End::At(scanner.next_offset(), scanner.generation().max(first));
         }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use log_engine::inspect::{Depth, verify_to};
 use log_engine::{Engine, TopicConfig};
+use segment_storage::{Disk, Marks, OsDisk, StableMark};
 use tempfile::TempDir;
 
 use crate::directory::{
@@ -318,4 +320,77 @@ fn crc32c(bytes: &[u8]) -> u32 {
             (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
         })
     })
+}
+
+#[test]
+fn segments_that_are_cut_or_extended_are_found() {
+    let directory = closed();
+    let segments = with_extension(&directory.path().join(LOG), "log");
+    for segment in [&segments[1], segments.last().unwrap()] {
+        let whole = fs::read(segment).unwrap();
+        let extended = [whole.as_slice(), &[0; 100]].concat();
+        for (bytes, at) in [
+            (&whole[..whole.len() - 1], whole.len() - 1),
+            (&extended, whole.len()),
+        ] {
+            fs::write(segment, bytes).unwrap();
+            let report = check(directory.path());
+            let problems = about(&report, segment);
+            let position = u64::try_from(at).unwrap();
+            assert!(
+                problems
+                    .iter()
+                    .any(|p| (p.invariant, p.position) == ("R12", Some(position))),
+                "{report:?}"
+            );
+            assert_eq!(problems.len(), report.problems.len(), "{report:?}");
+        }
+        fs::write(segment, whole).unwrap();
+    }
+}
+
+#[test]
+fn damage_above_the_mark_is_no_torn_tail_when_a_later_generation_exists() {
+    let (directory, id, path) = one_producer(&TopicConfig::default());
+    Engine::open(directory.path()).unwrap().close().unwrap();
+    let mark = mark(directory.path(), LOG);
+    // The mark goes back by two batches of four, and the third is damaged.
+    let bytes = fs::read(&path).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(directory.path().to_owned()).unwrap());
+    let marks = Marks::open(&disk, LOG).unwrap();
+    let earlier = StableMark {
+        position: mark.position / 2,
+        next_offset: 4,
+        clean: false,
+        ..mark
+    };
+    marks.write_mark(&earlier).unwrap();
+    marks.sync().unwrap();
+    let third = usize::try_from(earlier.position).unwrap();
+    flip(&path, third + 70);
+    let report = check(directory.path());
+    assert_eq!(report.problems, []);
+    assert_eq!(report.records, 4);
+    assert!(
+        report.notes.iter().any(|n| n.contains("no whole batches")),
+        "{report:?}"
+    );
+    let later = path.with_file_name("00000000000000000008.log");
+    for (generation, expected) in [(1, 0), (2, 1)] {
+        fs::write(&later, stored(&batch(id, 0, 8, 2), 8, generation)).unwrap();
+        let report = check(directory.path());
+        assert_eq!(
+            report.problems.len(),
+            expected,
+            "generation {generation}: {report:?}"
+        );
+        let problems = about(&report, &path);
+        assert!(
+            problems
+                .iter()
+                .all(|p| p.position == Some(earlier.position))
+        );
+        assert!(problems.iter().all(|p| p.invariant == "I24"), "{report:?}");
+    }
+    assert_eq!(bytes.len() as u64, mark.position);
 }

@@ -12,7 +12,7 @@ use crate::batches;
 use crate::cmd::open_to_read;
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
-use crate::output::{Out, bytes_json, grouped, note};
+use crate::output::{Out, bytes_json, counted, note};
 use crate::progress::{Progress, Unit};
 
 pub(crate) fn run(args: &Consume, common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &Consume, common: &Common, interrupt: &Interrupt) -> any
         |error: &anyhow::Error| matches!(error.downcast_ref(), Some(Stop::StdoutClosed));
     if !common.quiet && !outcome.as_ref().is_err_and(is_stdout_closed) && flushed.is_ok() {
         note(&format!(
-            "{} records of {}",
-            grouped(printer.printed),
+            "{} of {}",
+            counted(printer.printed, "record"),
             args.topic
         ));
     }
@@ -66,8 +66,8 @@ fn open(args: &Consume, engine: &Engine) -> anyhow::Result<Reader> {
         Offset::At(offset) => {
             if args.partition.is_none() && topic.partitions() > 1 {
                 let text = format!(
-                    "--offset {offset}: an offset is one of a partition, and {} has {}; allowed without --partition: \
-                     earliest, latest",
+                    "--offset {offset}: an offset is one of a partition, and {} has {}; allowed \
+                     without --partition: earliest, latest",
                     args.topic,
                     topic.partitions()
                 );

@@ -320,11 +320,16 @@ impl Report<'_> {
         out.bytes(table(heads, &[numbers.map(grouped)]).as_bytes())?;
         out.line("")?;
         out.line(&format!(
-            "{} producers, {} % of the acknowledgements lost, idempotence {}, seed {}: duplicated {}, lost {}, in {}.{} s",
+            "{} producers, {} % of the acknowledgements lost, idempotence {}, seed {}: duplicated \
+             {}, lost {}, in {}.{} s",
             self.args.producers,
             // As it was typed: 0.07 is 7 %, not 7.000000000000001.
             (self.args.lost_ack * 1e6).round() / 1e4,
-            if self.args.no_idempotence { "off" } else { "on" },
+            if self.args.no_idempotence {
+                "off"
+            } else {
+                "on"
+            },
             self.seed,
             self.duplicated(),
             self.lost(),

@@ -16,7 +16,7 @@ use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::lines::{Input, Lines, Next};
 use crate::lossy::{LossyLink, random_seed};
-use crate::output::{Out, grouped};
+use crate::output::{Out, counted, grouped};
 use crate::progress::{Progress, Unit};
 use crate::sender::{Counts, Lane, Producer};
 
@@ -293,7 +293,8 @@ fn open_topic(args: &Produce, engine: &Engine) -> anyhow::Result<Topic> {
         && partitions != topic.partitions()
     {
         let text = format!(
-            "--partitions {partitions}: topic {} exists with {}; allowed: that number, or no --partitions",
+            "--partitions {partitions}: topic {} exists with {}; allowed: that number, or no \
+             --partitions",
             args.topic,
             topic.partitions()
         );
@@ -309,7 +310,8 @@ fn open_topic(args: &Produce, engine: &Engine) -> anyhow::Result<Topic> {
             .map(|ack| ack.to_string())
             .collect();
         let text = format!(
-            "--ack {ack}: topic {} promises {level}, which can be raised but not lowered; allowed: {}",
+            "--ack {ack}: topic {} promises {level}, which can be raised but not lowered; \
+             allowed: {}",
             args.topic,
             allowed.join(", ")
         );
@@ -368,16 +370,13 @@ fn summary(
             "seed": feed.seed,
         }))?;
     } else {
-        let partitions = match feed.topic.partitions() {
-            1 => "1 partition".to_owned(),
-            n => format!("{n} partitions"),
-        };
         out.line(&format!(
-            "{} records in {} batches ({} bytes) to {} ({partitions}, {}) in {}.{:03} s: {} records/s",
-            grouped(counts.records),
-            grouped(counts.batches),
-            grouped(counts.bytes),
+            "{} in {} ({}) to {} ({}, {}) in {}.{:03} s: {} records/s",
+            counted(counts.records, "record"),
+            counted(counts.batches, "batch"),
+            counted(counts.bytes, "byte"),
             args.topic,
+            counted(feed.topic.partitions().into(), "partition"),
             feed.ack,
             elapsed_ms / 1_000,
             elapsed_ms % 1_000,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{self, Common, TopicCommand};
 use crate::cmd::{open_to_read, open_to_write};
 use crate::exit::Stop;
-use crate::output::{Out, grouped, table};
+use crate::output::{Out, counted, grouped, table};
 
 pub(crate) fn run(args: &args::Topic, common: &Common) -> anyhow::Result<()> {
     match &args.command {
@@ -43,11 +43,8 @@ fn create(name: &str, partitions: u32, settings: &[String], common: &Common) -> 
         return described.print(common);
     }
     let mut out = Out::new();
-    let partitions = described.partitions.len();
-    let plural = if partitions == 1 { "" } else { "s" };
-    out.line(&format!(
-        "created topic {name} with {partitions} partition{plural}"
-    ))?;
+    let partitions = counted(partitions.into(), "partition");
+    out.line(&format!("created topic {name} with {partitions}"))?;
     out.flush()
 }
 
@@ -167,9 +164,9 @@ impl Described {
             return out.flush();
         }
         out.line(&format!(
-            "topic {}, {} records",
+            "topic {}, {}",
             self.name,
-            grouped(self.records)
+            counted(self.records, "record")
         ))?;
         out.line("")?;
         let rows: Vec<_> = self

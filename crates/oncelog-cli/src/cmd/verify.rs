@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::args::Common;
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
-use crate::output::{Out, grouped, note};
+use crate::output::{Out, counted, note};
 
 /// The invariants that a damaged file breaks. All others are about what whole files say.
 const ABOUT_FILES: [&str; 5] = ["I22", "I24", "I25", "I26", "I27"];
@@ -43,15 +43,15 @@ pub(crate) fn run(common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> 
             out.line(&text(problem))?;
         }
         out.line(&format!(
-            "{}: {} batches, {} records, {} bytes",
+            "{}: {}, {}, {}",
             if report.ok {
                 "everything holds"
             } else {
                 "NOT as it must be"
             },
-            grouped(report.batches),
-            grouped(report.records),
-            grouped(report.bytes)
+            counted(report.batches, "batch"),
+            counted(report.records, "record"),
+            counted(report.bytes, "byte")
         ))?;
     }
     out.flush()?;
@@ -72,9 +72,15 @@ fn text(problem: &Problem) -> String {
 fn judge(problems: &[Problem]) -> anyhow::Result<()> {
     let is_damage = |problem: &&Problem| ABOUT_FILES.contains(&problem.invariant);
     let more = problems.len().saturating_sub(1);
-    let said = |problem: &Problem| match more {
-        0 => text(problem),
-        more => format!("{}; and {more} more", text(problem)),
+    let said = |problem: &Problem| {
+        let next = match problem.file.ends_with(".log") {
+            true => format!("; `oncelog dump {}` shows what can be read", problem.file),
+            false => String::new(),
+        };
+        match more {
+            0 => format!("{}{next}", text(problem)),
+            more => format!("{}; and {more} more{next}", text(problem)),
+        }
     };
     match (problems.iter().find(is_damage), problems.first()) {
         (Some(problem), _) => Err(Stop::Damaged(said(problem)).into()),

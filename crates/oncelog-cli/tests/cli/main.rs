@@ -1,5 +1,7 @@
 //! The command as users meet it: the built binary, its exit codes, and what it prints where.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 mod bad_input;
 mod demo;
 mod harness;

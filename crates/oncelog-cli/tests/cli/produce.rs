@@ -29,8 +29,8 @@ fn a_file_comes_back_once_with_every_codec_over_a_link_that_loses_acknowledgemen
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let place = Place::new();
         place.write("events.csv", &events);
-        let args = "produce events --file events.csv --partitions 3 --header-line --key-column origin \
-                    --lost-ack 0.4 --seed 5 --batch-records 50 --json --compression";
+        let args = "produce events --file events.csv --partitions 3 --header-line --key-column \
+                    origin --lost-ack 0.4 --seed 5 --batch-records 50 --json --compression";
         let args: Vec<&str> = args.split_whitespace().chain([codec]).collect();
         let result = place.run(&args).code(0).json();
         has_fields(

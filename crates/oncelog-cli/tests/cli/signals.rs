@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 
-use crate::harness::{Place, ended, signal};
+use crate::harness::{Place, ended, signal, until};
 
 #[test]
 fn a_reader_that_has_enough_ends_the_command_quietly() {
@@ -90,15 +90,13 @@ fn a_demo_that_is_told_to_end_judges_what_it_sent() {
         "--data",
         "d",
     ];
-    let child = place.start(&args);
+    let mut child = place.start(&args);
     // Sending has begun when the log can be described.
     let describe = ["topic", "describe", "demo", "--json", "--data", "d"];
-    loop {
+    until(&mut child, || {
         let ran = place.run(&describe);
-        if ran.code == Some(0) && ran.json()["records"].as_u64().unwrap() > 0 {
-            break;
-        }
-    }
+        ran.code == Some(0) && ran.json()["records"].as_u64().unwrap() > 0
+    });
     signal(&child, "TERM");
     let ran = ended(child).code(1).says(&["interrupted"]);
     let result = ran.json();

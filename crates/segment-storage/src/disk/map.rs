@@ -22,7 +22,7 @@ use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::published::{Published, end_of_write};
 
@@ -129,6 +129,25 @@ impl Map {
                 .advise_range(Advice::PopulateWrite, start, end - start);
         }
     }
+
+    /// Has the system forget that the pages of `range` are mapped, all at once. The bytes stay in
+    /// the page cache, and the next access maps them again. Without it, writing pages back looks
+    /// for each one's mapping and interrupts every processor that runs this process to end it.
+    pub(crate) fn unmap_pages(&self, range: Range<u64>) {
+        let Ok(start) = size(range.start) else { return };
+        let Ok(end) = size(range.end.min(self.len())) else {
+            return;
+        };
+        if start < end {
+            // SAFETY: the advice drops page-table entries and no data: the map is shared and
+            // backed by a file, so what was stored lies in the page cache, and an access through a
+            // reference, or a store, finds the same bytes there. The address range stays mapped.
+            let _refused = unsafe {
+                self.raw
+                    .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+            };
+        }
+    }
 }
 
 fn size(bytes: u64) -> io::Result<usize> {
@@ -216,6 +235,21 @@ mod tests {
             io::ErrorKind::InvalidInput
         );
         assert_eq!(map.slice(0..3).unwrap(), b"abc".as_slice());
+    }
+
+    #[test]
+    fn unmapped_pages_keep_their_bytes_and_take_stores() {
+        let (_file, published, map) = reserved(4 * PAGE);
+        let written = [5_u8; 6000];
+        map.put(&written, b"", 0).unwrap();
+        published.raise(6000, 4 * PAGE);
+        let bytes = map.slice(0..6000).unwrap();
+        map.unmap_pages(0..4 * PAGE);
+        assert_eq!(bytes, written.as_slice());
+        map.put(b"more", b"", 6000).unwrap();
+        map.unmap_pages(0..u64::MAX);
+        published.raise(6004, 4 * PAGE);
+        assert_eq!(map.slice(5999..6004).unwrap(), b"\x05more".as_slice());
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Judge {
         if *word & mask != 0 {
             self.repeated.get_or_insert_with(|| {
                 format!(
-                    "partition {partition}, offset {offset}: record {record} of producer {producer} is there again"
+                    "partition {partition}, offset {offset}: record {record} of producer \
+                     {producer} is there again"
                 )
             });
             return;
@@ -74,7 +75,8 @@ impl Judge {
             let before = *next - 1;
             self.violation.get_or_insert_with(|| {
                 format!(
-                    "partition {partition}, offset {offset}: record {record} of producer {producer} comes after record {before}"
+                    "partition {partition}, offset {offset}: record {record} of producer \
+                     {producer} comes after record {before}"
                 )
             });
         }

@@ -14,7 +14,8 @@ const FILLING: usize = 33;
 
 /// The value of a record. `producer` has at most 5 digits, `record` at most 10.
 pub(super) fn value(producer: u32, record: u64) -> [u8; VALUE_BYTES] {
-    let mut value = *b"producer 00000 record 0000000000 filling filling filling filling filling filling filling filling fil";
+    let mut value = [b' '; VALUE_BYTES];
+    value[..FILLING].copy_from_slice(b"producer 00000 record 0000000000 ");
     digits(&mut value, PRODUCER, u64::from(producer));
     digits(&mut value, NUMBER, record);
     let mut state = mix((u64::from(producer) << 40) ^ record);

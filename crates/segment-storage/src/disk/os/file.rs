@@ -24,6 +24,10 @@ pub const MAP_COPY_LIMIT: usize = 16 * 1024;
 /// each later store through the map would dirty all of it (R29).
 const ZEROS: [u8; 4096] = [0; 4096];
 
+/// Bytes of full pages from which on a sync ends their mapping first: it costs a system call, and
+/// saves one interrupt of the other processors for each page.
+const UNMAP_BYTES: u64 = 64 * 1024;
+
 /// One open file.
 #[derive(Debug)]
 pub(super) struct OsFile {
@@ -33,6 +37,8 @@ pub(super) struct OsFile {
     published: Arc<Published>,
     /// Covers the reserved range, for stores and for reading; `None` where nothing is reserved.
     reserved: Option<Arc<Map>>,
+    /// Below it, pages of `reserved` were full at a sync, and their mapping was ended.
+    unmapped: AtomicU64,
     /// Made at the first read that `reserved` does not cover, and again when the file outgrew it.
     for_reading: Mutex<Option<Arc<Map>>>,
 }
@@ -47,6 +53,7 @@ impl OsFile {
             len: AtomicU64::new(len),
             published: Arc::new(Published::new()),
             reserved: None,
+            unmapped: AtomicU64::new(0),
             for_reading: Mutex::new(None),
         })
     }
@@ -105,6 +112,18 @@ impl OsFile {
             error
         } else {
             io::Error::other(error)
+        }
+    }
+
+    // Full pages are not written again, so their mapping is of no more use to the writer.
+    fn unmap_full_pages(&self) {
+        let Some(map) = &self.reserved else { return };
+        let page = ZEROS.len() as u64;
+        let full = self.published.end() / page * page;
+        let unmapped = self.unmapped.load(Ordering::Relaxed);
+        if full >= unmapped + UNMAP_BYTES {
+            self.unmapped.store(full, Ordering::Relaxed);
+            map.unmap_pages(unmapped..full);
         }
     }
 
@@ -208,6 +227,7 @@ impl DiskFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.check_writable()?;
+        self.unmap_full_pages();
         // Not the standard library's, which repeats an interrupted call (R6).
         Ok(rustix::fs::fdatasync(&self.file)?)
     }
