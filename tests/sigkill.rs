@@ -244,7 +244,7 @@ fn rounds(kills: usize, ack: Ack, random: &mut Random, totals: &mut Totals) {
             // Again while it recovers from that.
             let mut writer = Writer::start(&directory, ack);
             writer.wait_for("opening");
-            std::thread::sleep(Duration::from_micros(random.below(6_000)));
+            std::thread::sleep(Duration::from_micros(random.below(2_500)));
             let mut lines = writer.kill();
             let has_opened = lines.iter().any(|line| line == "opened");
             lines.retain(|line| line != "opened");

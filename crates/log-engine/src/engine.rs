@@ -295,7 +295,8 @@ impl Engine {
             ..OpenReport::default()
         };
         let time = Time::from(env.clock, 0);
-        let core = Core::new(env.disk, time, EngineConfig::default(), None, None);
+        let mut core = Core::new(env.disk, time, EngineConfig::default(), None, None);
+        core.names = Some(Names::open(core.disk.clone())?);
         for entry in entries
             .into_iter()
             .filter(|e| e.stage == directory::Stage::Ready)
@@ -443,6 +444,31 @@ impl Engine {
             state: state.clone(),
         };
         topics.values().map(topic).collect()
+    }
+
+    /// Raises a topic's number of partitions. What is in the others stays there, so a key's later
+    /// records may go to another partition than its earlier ones; named producers that wrote to
+    /// the topic refuse that until they are opened with
+    /// [`ProducerBuilder::repartition`](crate::ProducerBuilder::repartition). Handles that were
+    /// there before see the old number.
+    ///
+    /// # Errors
+    /// [`TopicError`]; the number can only rise.
+    pub fn add_partitions(&self, name: &str, partitions: u32) -> Result<Topic, TopicError> {
+        let state = self.handle.core.add_partitions(name, partitions)?;
+        Ok(Topic {
+            engine: self.handle.clone(),
+            state,
+        })
+    }
+
+    /// All named producers that were ever opened here, with their producer ids.
+    pub fn named_producers(&self) -> Vec<(String, i64)> {
+        self.handle
+            .core
+            .names
+            .as_ref()
+            .map_or_else(Vec::new, Names::all)
     }
 
     /// Deletes a topic with all that it holds.

@@ -87,6 +87,67 @@ fn corruption_of(place: &Place, error: &partition_log::OpenError) -> Option<Corr
     })
 }
 
+// Opens one log of a topic, for writing or, where another process writes it, for reading.
+fn open_partition(
+    core: &Core,
+    (entry, name, config): (&TopicEntry, &Arc<str>, &TopicConfig),
+    index: u32,
+    context: Option<OpenContext>,
+    report: &mut impl FnMut(String, Opened),
+) -> Result<Arc<PartitionState>, OpenError> {
+    let place = place(core, entry, index);
+    let log = place.directory.to_string();
+    let fail = |source| OpenError::Log {
+        log: log.clone(),
+        source,
+    };
+    let opened = match context {
+        Some(context) => {
+            PartitionLog::open(place.clone(), config.partition(), context).map(|(opened, found)| {
+                report(log.clone(), found);
+                (
+                    opened.reader(),
+                    Source::Writer(Box::new(Mutex::new(opened))),
+                )
+            })
+        }
+        None => LogFollower::open(place.clone())
+            .map_err(Into::into)
+            .map(|follower| {
+                let reader = PartitionReader::new(follower.view().clone());
+                (reader, Source::Follower(follower))
+            }),
+    };
+    let (reader, source) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let Some(corruption) = corruption_of(&place, &error) else {
+                return Err(fail(error));
+            };
+            let files = Recovered {
+                corruption: Some(corruption.clone()),
+                ..Default::default()
+            };
+            report(
+                log.clone(),
+                Opened {
+                    files,
+                    ..Opened::default()
+                },
+            );
+            let view = Arc::new(LogView::empty(place));
+            (PartitionReader::new(view), Source::Damaged(corruption))
+        }
+    };
+    let id = (name.clone(), index);
+    Ok(Arc::new(PartitionState::new(
+        id,
+        config.clone(),
+        reader,
+        source,
+    )))
+}
+
 impl TopicState {
     /// Opens the logs of a topic, for writing or, where another process writes them, for reading.
     ///
@@ -103,59 +164,9 @@ impl TopicState {
             file: core.disk.display(crate::directory::TOPICS),
             source: std::io::Error::other(source),
         })?;
-        let mut partitions = Vec::new();
-        for index in 0..entry.partitions {
-            let place = place(core, &entry, index);
-            let log = place.directory.to_string();
-            let fail = |source| OpenError::Log {
-                log: log.clone(),
-                source,
-            };
-            let opened = match context {
-                Some(context) => PartitionLog::open(place.clone(), config.partition(), context)
-                    .map(|(opened, found)| {
-                        report(log.clone(), found);
-                        (
-                            opened.reader(),
-                            Source::Writer(Box::new(Mutex::new(opened))),
-                        )
-                    }),
-                None => LogFollower::open(place.clone())
-                    .map_err(Into::into)
-                    .map(|follower| {
-                        let reader = PartitionReader::new(follower.view().clone());
-                        (reader, Source::Follower(follower))
-                    }),
-            };
-            let (reader, source) = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    let Some(corruption) = corruption_of(&place, &error) else {
-                        return Err(fail(error));
-                    };
-                    let files = Recovered {
-                        corruption: Some(corruption.clone()),
-                        ..Default::default()
-                    };
-                    report(
-                        log.clone(),
-                        Opened {
-                            files,
-                            ..Opened::default()
-                        },
-                    );
-                    let view = Arc::new(LogView::empty(place));
-                    (PartitionReader::new(view), Source::Damaged(corruption))
-                }
-            };
-            let id = (name.clone(), index);
-            partitions.push(Arc::new(PartitionState::new(
-                id,
-                config.clone(),
-                reader,
-                source,
-            )));
-        }
+        let whole = (&entry, &name, &config);
+        let open = |index| open_partition(core, whole, index, context, &mut report);
+        let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
         Ok(TopicState {
             entry,
             name,
@@ -263,7 +274,7 @@ impl Core {
             self.write_topics(&entries)
         };
         list(entry)?;
-        self.make_logs(entry)?;
+        self.make_logs(entry, 0)?;
         entry.stage = Stage::Ready;
         list(entry)?;
         let context = self.open_context(directory);
@@ -294,13 +305,67 @@ impl Core {
         }
     }
 
-    fn make_logs(&self, entry: &TopicEntry) -> Result<(), TopicError> {
-        for index in 0..entry.partitions {
+    /// Adds partitions to a topic, up to `partitions` in all. What is there stays where it is.
+    ///
+    /// # Errors
+    /// [`TopicError`]; the topic is as it was.
+    pub(crate) fn add_partitions(
+        &self,
+        name: &str,
+        partitions: u32,
+    ) -> Result<Arc<TopicState>, TopicError> {
+        let directory = self.check_writable()?;
+        let leftovers = self.topic_changes.lock();
+        let Some(topic) = self.topics.read().get(name).cloned() else {
+            let name = name.to_owned();
+            return Err(TopicError::UnknownTopic { name });
+        };
+        let before = topic.entry.partitions;
+        if !(before..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(TopicError::PartitionCount { partitions });
+        }
+        let entry = TopicEntry {
+            partitions,
+            ..topic.entry.clone()
+        };
+        self.make_logs(&entry, before)?;
+        let mut entries = self.entries(&leftovers);
+        for stored in entries.iter_mut().filter(|stored| stored.name == name) {
+            stored.partitions = partitions;
+        }
+        self.write_topics(&entries)?;
+        let context = Some(self.open_context(directory));
+        let mut all = topic.partitions.clone();
+        for index in before..partitions {
+            let whole = (&entry, &topic.name, &topic.config);
+            let opened = open_partition(self, whole, index, context, &mut |_, _| {});
+            all.push(opened.map_err(|e| TopicError::Open(Box::new(e)))?);
+        }
+        let (name, config) = (topic.name.clone(), topic.config.clone());
+        let topic = Arc::new(TopicState {
+            entry,
+            name: name.clone(),
+            config,
+            partitions: all,
+        });
+        self.topics.write().insert(name, topic.clone());
+        Ok(topic)
+    }
+
+    // Makes the logs from partition `first` on.
+    fn make_logs(&self, entry: &TopicEntry, first: u32) -> Result<(), TopicError> {
+        for index in first..entry.partitions {
             let place = place(self, entry, index);
             let fail = |e| io_error(self, &place.directory, e);
             self.disk.create_directory(&place.directory).map_err(fail)?;
-            // A directory of that name that holds a log is somebody's; it is not taken over.
-            if !self.disk.list(&place.directory).map_err(fail)?.is_empty() {
+            // A directory of that name that holds a log is somebody's; it is not taken over, unless
+            // it is this one's, and was being made when a crash came.
+            let listed = self.disk.list(&place.directory).map_err(fail)?;
+            let marks = Marks::open(&self.disk, &place.directory);
+            if marks.is_ok_and(|marks| marks.log_id() == place.log_id) && listed.len() == 1 {
+                continue;
+            }
+            if !listed.is_empty() {
                 return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
             }
             Marks::create(&self.disk, &place.directory, place.log_id).map_err(fail)?;

@@ -35,7 +35,7 @@ impl Interrupt {
                 for _ in signals.forever() {
                     shared.asked.store(true, Ordering::Release);
                     if let Some(hook) = shared.take_hook() {
-                        
+                        hook();
                     }
                 }
             })?;

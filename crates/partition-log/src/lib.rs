@@ -19,6 +19,7 @@ mod reader;
 mod recovery;
 pub mod sequence;
 pub mod snapshot;
+mod snapshotter;
 mod sources;
 
 pub use config::{
@@ -26,7 +27,7 @@ pub use config::{
     SEGMENT_BYTES_DEFAULT,
 };
 pub use error::{AppendError, OpenError};
-pub use log::{Appended, Deletion, OpenContext, Opened, PartitionLog, Snapshotter};
+pub use log::{Appended, Deletion, OpenContext, Opened, PartitionLog};
 pub use producer::{
     Admission, Fresh, Original, OutOfOrderKind, ProducerConfig, Rejection, SequenceReusePolicy,
     UnknownProducerPolicy,
@@ -35,4 +36,5 @@ pub use producers::{ProducerTable, ProducerView, WindowEntry};
 pub use reader::PartitionReader;
 pub use recovery::{Rebuilt, marker_of, rebuild};
 pub use sequence::Sequence;
+pub use snapshotter::Snapshotter;
 pub use sources::Sources;

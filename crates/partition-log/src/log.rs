@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use record_batch::{Batch, BatchHeader, SourcePosition, Stamp, stamped_header};
-use segment_storage::{Corruption, FrontDrop, LogStart, Place, Recovered, Segment, SegmentedLog};
+use record_batch::{Batch, BatchError, BatchHeader, SourcePosition, Stamp, stamped_header};
+use segment_storage::{
+    Corruption, FrontDrop, LogStart, Place, Recovered, Segment, SegmentedLog, WriteError,
+};
 
 use crate::config::{Now, PartitionConfig};
 use crate::error::{AppendError, OpenError};
@@ -13,6 +15,7 @@ use crate::producers::ProducerTable;
 use crate::reader::PartitionReader;
 use crate::recovery::{self, Rebuilt};
 use crate::snapshot;
+use crate::snapshotter::Snapshotter;
 
 /// Where a batch is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +79,26 @@ impl PartitionLog {
         let (segments, files) =
             SegmentedLog::open(place.clone(), config.log(), context.generation)?;
         let view = segments.view().clone();
-        let end = segments.next_offset();
+        let (end, tail) = (segments.next_offset(), segments.batches_end());
         let now_ms = context.now.elapsed_ms;
-        let rebuilt = recovery::rebuild(&place, &view, &config, end, now_ms);
+        let io = |source| segment_storage::OpenError::Io {
+            file: place.display(""),
+            source,
+        };
+        let mut start = segments
+            .marks()
+            .start()
+            .map_err(segment_storage::OpenError::from)?;
         let mut corruption = files.corruption.clone();
+        if corruption.is_none() {
+            // Above the last batch they know more than the log (I20); at the beginning of the
+            // log's history they are of a log that was given up whole.
+            snapshot::remove_where(&place, |offset| {
+                offset > tail || 0 < offset && offset <= start.history_from
+            })
+            .map_err(io)?;
+        }
+        let rebuilt = recovery::rebuild(&place, &view, &config, end, now_ms);
         let (mut producers, rebuilt) = match rebuilt {
             Ok(rebuilt) => rebuilt,
             Err(segment_storage::ReadError::Corrupt {
@@ -99,21 +118,17 @@ impl PartitionLog {
             }
             Err(error) => return Err(error.into()),
         };
-        let io = |source| segment_storage::OpenError::Io {
-            file: place.display(""),
-            source,
-        };
-        let mut start = segments
-            .marks()
-            .start()
-            .map_err(segment_storage::OpenError::from)?;
-        let deleted = view.start() > start.history_from;
-        let history_lost = deleted && rebuilt.snapshot.is_none();
+        let oldest = view
+            .segments()
+            .first()
+            .map_or(u64::MAX, |s| s.previous_end());
+        let deleted = oldest.min(view.start());
+        let history_lost = deleted > start.history_from.max(rebuilt.snapshot.unwrap_or(0));
         let before = start;
         if history_lost {
             start.forgotten_below = start.forgotten_below.max(context.producer_id_bound - 1);
         }
-        if files.lost.is_some() {
+        if files.lost.is_some() || history_lost {
             start.strict_below = start.strict_below.max(context.producer_id_bound);
         }
         if start != before && corruption.is_none() {
@@ -123,13 +138,9 @@ impl PartitionLog {
         producers.raise_forgotten_below(start.forgotten_below);
         producers.set_strict_below(start.strict_below);
         if corruption.is_none() {
-            for &offset in &rebuilt.damaged {
-                snapshot::remove(&place, offset).map_err(io)?;
-            }
-            let offsets = snapshot::list(&place).map_err(io)?;
-            for offset in snapshot::superfluous(&offsets, view.start(), end) {
-                snapshot::remove(&place, offset).map_err(io)?;
-            }
+            let damaged = |offset| rebuilt.damaged.contains(&offset);
+            snapshot::remove_where(&place, damaged).map_err(io)?;
+            snapshot::prune(&place, view.start(), tail).map_err(io)?;
         }
         let log = PartitionLog {
             segments,
@@ -187,13 +198,25 @@ impl PartitionLog {
         }
     }
 
-    // Steps 3, 4 and 6 of the order in which Kafka's broker validates; 5 is `Batch::parse`.
+    // Steps 3, 4, 6 and 7 of the order in which Kafka's broker validates; 5 is `Batch::parse`.
     fn check(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
+        let sound = batch.check_from_producer();
+        if let Err(error @ BatchError::BaseOffset { .. }) = sound {
+            return Err(error.into());
+        }
         let (bytes, limit) = (batch.bytes().len(), self.config.batch_bytes_max);
         if bytes > limit {
             return Err(AppendError::TooLarge { bytes, limit });
         }
-        Ok(batch.check_from_producer()?)
+        sound?;
+        let (bytes, limit) = (
+            u64::try_from(bytes).unwrap_or(u64::MAX),
+            self.config.segment_bytes,
+        );
+        if bytes > limit {
+            return Err(WriteError::TooLarge { bytes, limit }.into());
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
@@ -254,6 +277,10 @@ impl PartitionLog {
         let now_ms = now.elapsed_ms;
         self.producers
             .replay(batch.header(), fingerprint, control, expected, now_ms);
+        if let Ok(Some(position)) = SourcePosition::of(batch) {
+            let producer_id = batch.header().producer_id;
+            self.producers.sources_mut().apply(producer_id, position);
+        }
         self.map_end_offset = self.segments.next_offset();
         Ok(())
     }
@@ -326,6 +353,10 @@ impl PartitionLog {
             reader: self.reader(),
             config: self.config.clone(),
             forgotten_below: self.producers.forgotten_below(),
+            durable_end: self
+                .segments
+                .synced_offset()
+                .min(self.segments.batches_end()),
         }
     }
 
@@ -334,18 +365,20 @@ impl PartitionLog {
     /// # Errors
     /// What the disk says; the next open replays the log instead.
     pub fn snapshot(&self) -> io::Result<()> {
+        if self.corruption.is_some() {
+            return Ok(());
+        }
         let place = self.segments.place();
-        let end = self.segments.next_offset();
-        assert_eq!(
-            end.min(self.segments.synced_offset()),
-            end,
+        let end = self.segments.batches_end();
+        assert!(
+            end <= self.segments.synced_offset(),
             "R15: a snapshot follows the data"
         );
         if snapshot::list(place)?.last() == Some(&end) {
             return Ok(());
         }
         snapshot::write(place, end, &self.producers)?;
-        prune(place, self.segments.view().start(), end)
+        snapshot::prune(place, self.segments.view().start(), end)
     }
 
     /// Moves the log's start up to `start` and deletes what lies wholly below. Producers stay
@@ -371,11 +404,14 @@ impl PartitionLog {
     /// `None` when the start is there already.
     ///
     /// # Errors
-    /// When the marks cannot be read.
+    /// When the marks cannot be read, or the log is damaged.
     ///
     /// # Panics
     /// When `start` lies above the high watermark.
     pub fn begin_delete(&self, start: u64) -> io::Result<Option<Deletion>> {
+        if let Some(corruption) = &self.corruption {
+            return Err(io::Error::other(corruption.clone()));
+        }
         let before = self.segments.marks().start().map_err(io::Error::other)?;
         let front = self.segments.begin_drop(LogStart {
             offset: start,
@@ -405,10 +441,12 @@ impl Deletion {
     /// # Errors
     /// When the log cannot be read or the disk refuses; nothing has moved.
     pub fn write(&self, now: Now) -> io::Result<()> {
+        // What goes is sealed, and so durable: a snapshot of what may still be lost is not needed.
+        let end = self.start.min(self.snapshotter.durable_end);
         let snapshots = snapshot::list(&self.snapshotter.place)?;
-        if snapshots.last().is_none_or(|&newest| newest < self.start) {
+        if snapshots.last().is_none_or(|&newest| newest < end) {
             self.snapshotter
-                .write_at(self.start, now)
+                .write_at(end, now)
                 .map_err(io::Error::other)?;
         }
         self.front.write()
@@ -420,76 +458,6 @@ impl Deletion {
     /// What the disk says; the next open removes what is left.
     pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
         self.front.remove(gone)?;
-        prune(&self.snapshotter.place, self.start, self.end)
-    }
-}
-
-fn prune(place: &Place, start: u64, end: u64) -> io::Result<()> {
-    for offset in snapshot::superfluous(&snapshot::list(place)?, start, end) {
-        snapshot::remove(place, offset)?;
-    }
-    Ok(())
-}
-
-/// Writes snapshots of what is sealed, beside a running log: the previous snapshot and a replay of
-/// what was sealed since, so equal to what a later open would compute (I20).
-pub struct Snapshotter {
-    place: Place,
-    reader: PartitionReader,
-    config: Arc<PartitionConfig>,
-    forgotten_below: i64,
-}
-
-impl Snapshotter {
-    /// Writes the snapshot at the end of `segment`, which must be sealed, if it is due: when the
-    /// log has grown by four times the last snapshot's size since that was written. Returns
-    /// whether it was.
-    ///
-    /// # Errors
-    /// When the log cannot be read or the snapshot not be written; the older one stays.
-    pub fn after_seal(&self, segment: &Segment, now: Now) -> Result<bool, OpenError> {
-        let Some(footer) = segment.footer() else {
-            return Ok(false);
-        };
-        let io = |source| segment_storage::OpenError::Io {
-            file: self.place.display(""),
-            source,
-        };
-        let newest = snapshot::list(&self.place).map_err(io)?.last().copied();
-        let mut grown = 0;
-        let mut last_bytes = 0;
-        if let Some(offset) = newest {
-            let path = self.place.path(&segment_storage::names::snapshot(offset));
-            last_bytes = self.place.disk.open(&path).map_err(io)?.len();
-            for sealed in self
-                .reader
-                .view()
-                .segments()
-                .iter()
-                .filter_map(|s| s.footer().copied())
-            {
-                if sealed.base_offset >= offset {
-                    grown += sealed.bytes;
-                }
-            }
-        }
-        if newest.is_some() && grown < last_bytes.saturating_mul(4) {
-            return Ok(false);
-        }
-        self.write_at(footer.next_offset, now)?;
-        Ok(true)
-    }
-
-    fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
-        let io = |source| segment_storage::OpenError::Io {
-            file: self.place.display(""),
-            source,
-        };
-        let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
-        let (mut table, _) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
-        table.raise_forgotten_below(self.forgotten_below);
-        snapshot::write(&self.place, end, &table).map_err(io)?;
-        prune(&self.place, view.start(), u64::MAX).map_err(io)?;
-        Ok(())
+        snapshot::prune(&self.snapshotter.place, self.start, self.end)
     }
 }

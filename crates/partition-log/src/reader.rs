@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use record_batch::Records;
+use record_batch::{Batch, Records};
 use segment_storage::{BatchRun, Cursor, Invalid, LogView, ReadError};
 
 /// A reader's handle on a partition. Cheap to clone; shares no lock with the writer.
@@ -56,25 +56,26 @@ impl PartitionReader {
     /// # Errors
     /// [`ReadError`].
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<(u64, i64)>, ReadError> {
-        let Some(batch) = self
-            .view
-            .batch_for_timestamp(timestamp, self.high_watermark())?
-        else {
-            return Ok(None);
-        };
-        let start = self.log_start_offset();
+        let (start, limit) = (self.log_start_offset(), self.high_watermark());
         let malformed = |error: record_batch::BatchError| ReadError::Corrupt {
             file: self.view.display(),
             position: 0,
             reason: Arc::new(Invalid::Batch(error)),
         };
-        for record in Records::of(&batch).map_err(malformed)? {
-            let record = record.map_err(malformed)?;
-            let offset = u64::try_from(record.offset).unwrap_or(0);
-            if record.timestamp >= timestamp && offset >= start {
-                return Ok(Some((offset, record.timestamp)));
+        let mut from = start;
+        loop {
+            let found = self.view.batch_for_timestamp_from(timestamp, from, limit)?;
+            let Some(batch) = found else { return Ok(None) };
+            for record in Records::of(&batch).map_err(malformed)? {
+                let record = record.map_err(malformed)?;
+                let offset = u64::try_from(record.offset).unwrap_or(0);
+                if record.timestamp >= timestamp && offset >= start {
+                    return Ok(Some((offset, record.timestamp)));
+                }
             }
+            // The largest timestamp of a batch is what its producer said, or lies below the start.
+            let header = *Batch::parse(&batch).map_err(malformed)?.header();
+            from = u64::try_from(header.next_offset()).unwrap_or(limit);
         }
-        Ok(None)
     }
 }

@@ -7,7 +7,7 @@ use record_batch::{Batch, BatchError, ControlKind, SourcePosition, parse_control
 use segment_storage::{Check, Cursor, LogView, Place, ReadError, ScanError, Scanner, Segment};
 
 use crate::config::PartitionConfig;
-use crate::producers::ProducerTable;
+use crate::producers::{ProducerTable, ProducerView};
 use crate::snapshot;
 
 /// How a table came about.
@@ -35,18 +35,29 @@ pub fn rebuild(
     let mut rebuilt = Rebuilt::default();
     let offsets = snapshot::list(place).map_err(|e| read_error(place, e))?;
     let mut table = ProducerTable::new(config.producers);
-    let mut from = view.start();
+    // Without a snapshot all that is there counts, also what lies below the log's start (I18).
+    let mut from = 0;
     for &offset in offsets.iter().rev().filter(|&&offset| offset <= end) {
         let from_log = |base_offset| fingerprint_at(view, config, base_offset);
         match snapshot::read(place, offset, config.producers, from_log) {
             Ok(read) => {
                 table = read;
-                from = from.max(offset);
+                from = offset;
                 rebuilt.snapshot = Some(offset);
                 break;
             }
             Err(_) => rebuilt.damaged.push(offset),
         }
+    }
+    let of_kafka: Vec<_> = table
+        .iter()
+        .filter(|view| view.last_append_ms == snapshot::NOT_KNOWN)
+        .collect();
+    for view in of_kafka {
+        table.insert(ProducerView {
+            last_append_ms: now_ms,
+            ..view
+        });
     }
     table.expire(now_ms, config.producer_expiry_ms);
     for segment in view.segments().iter() {
@@ -100,7 +111,7 @@ fn replay(
     let (file, bytes) = (segment.file().map_err(io)?, segment.bytes().map_err(io)?);
     let boundary = view.boundary(segment, from)?;
     let any = (0, i32::MAX);
-    let mut scanner = Scanner::new(&**file, boundary, bytes, any, Check::Headers);
+    let mut scanner = Scanner::new(&**file, boundary, bytes, any, Check::Crc);
     let mut replayed = 0;
     let mut newest_sources: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
     while let Some(header) = scanner.advance().map_err(fail)? {
@@ -108,7 +119,8 @@ fn replay(
         if base_offset >= end {
             break;
         }
-        if scanner.next_offset() <= from || !header.has_producer() {
+        // A snapshot holds every batch that begins below its offset.
+        if base_offset < from || !header.has_producer() {
             continue;
         }
         let mut fingerprint = header.crc;

@@ -14,6 +14,9 @@ mod kafka_v1;
 
 /// Magic of a snapshot file.
 pub const MAGIC: [u8; 4] = *b"OLPS";
+/// The last append of a producer in a snapshot of Kafka's, which counts in other clocks.
+pub(crate) const NOT_KNOWN: u64 = u64::MAX;
+
 /// Version of a snapshot file.
 pub const VERSION: u16 = 1;
 
@@ -146,8 +149,9 @@ pub enum SnapshotError {
 }
 
 /// Reads the snapshot at `offset`, also one that Kafka wrote (version 1): that holds one batch a
-/// producer and nothing to tell its content by, so `fingerprint_at` looks it up in the log; a
-/// batch that is not there any more is not recognised again.
+/// producer and nothing to tell its content by, so `fingerprint_at` looks it up in the log. Of a
+/// batch that is not there any more only the sequences are known: what continues them is
+/// accepted, and a repeat counts as other content.
 ///
 /// # Errors
 /// [`SnapshotError`]: the snapshot is of no use, and the log is replayed from an earlier one.
@@ -161,14 +165,9 @@ pub fn read(
     if let Some(views) = kafka_v1::read(place, &path) {
         let mut table = ProducerTable::new(config);
         for mut view in views {
-            view.window
-                .retain_mut(|batch| match fingerprint_at(batch.base_offset) {
-                    Some(fingerprint) => {
-                        batch.fingerprint = fingerprint;
-                        true
-                    }
-                    None => false,
-                });
+            for batch in &mut view.window {
+                batch.fingerprint = fingerprint_at(batch.base_offset).unwrap_or(0);
+            }
             table.insert(view);
         }
         return Ok(table);
@@ -215,6 +214,33 @@ pub fn remove(place: &Place, offset: u64) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// Removes the snapshots for which `gone` holds, durably: one that came back after a power cut
+/// could belong to a log that has since gone another way.
+///
+/// # Errors
+/// What the disk says.
+pub fn remove_where(place: &Place, gone: impl Fn(u64) -> bool) -> io::Result<()> {
+    let mut offsets = list(place)?;
+    offsets.retain(|&offset| gone(offset));
+    for &offset in &offsets {
+        remove(place, offset)?;
+    }
+    if offsets.is_empty() {
+        Ok(())
+    } else {
+        place.disk.sync_names(&place.directory)
+    }
+}
+
+/// Removes what is [`superfluous`] in a log that begins at `start` and ends at `end`.
+///
+/// # Errors
+/// What the disk says.
+pub fn prune(place: &Place, start: u64, end: u64) -> io::Result<()> {
+    let superfluous = superfluous(&list(place)?, start, end);
+    remove_where(place, |offset| superfluous.contains(&offset))
 }
 
 /// Which of these snapshots (lowest first) may go: those above the log's end, which know more than

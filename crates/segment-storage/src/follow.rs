@@ -93,6 +93,9 @@ impl LogFollower {
                     _ => segments.extend(self.open_segment(base, &mark).map_err(io)?),
                 }
             }
+            // What vanished while this looked was deleted, and the start says so.
+            let start = marks.start()?;
+            self.view.start.fetch_max(start.offset, Ordering::AcqRel);
             self.view.segments.store(Arc::new(segments));
         }
         self.view
@@ -131,7 +134,7 @@ impl LogFollower {
                 .open(&self.place.path(&names::segment(base)))
             {
                 Ok(file) => {
-                    let whole = (base, base);
+                    let whole = (base, 0);
                     let segment = Segment::resting(self.place.clone(), whole, file.len());
                     Some(Arc::new(segment))
                 }

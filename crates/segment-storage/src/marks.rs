@@ -30,6 +30,9 @@ pub struct StableMark {
     pub next_offset: u64,
     /// Where the segment before this one ended, so that a missing file shows.
     pub previous_end: u64,
+    /// First offset of the segment after this one where that is not `next_offset`, because the
+    /// log was opened with a jump to its offset ceiling; else 0 (I9, R10).
+    pub jump_to: u64,
     /// Generation that wrote the mark.
     pub generation: i32,
     /// Whether the log was closed cleanly right there. Cleared before the first append after it.
@@ -76,6 +79,7 @@ impl Marks {
             position: 0,
             next_offset: 0,
             previous_end: 0,
+            jump_to: 0,
             generation: 0,
             clean: true,
         };

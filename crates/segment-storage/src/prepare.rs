@@ -32,7 +32,10 @@ pub(crate) struct Parts {
     pub(crate) index: Index,
     pub(crate) cursor: IndexCursor,
     pub(crate) position: u64,
+    /// Where the log rolls at the latest.
     pub(crate) capacity: u64,
+    /// Whether the disk could reserve it.
+    pub(crate) is_reserved: bool,
 }
 
 impl Wanted {
@@ -65,11 +68,7 @@ impl Wanted {
         let name = names::prepared(self.number);
         let path = self.place.path(&name);
         let file = self.place.disk.create(&path, self.capacity)?;
-        let capacity = if file.is_empty() {
-            u64::MAX
-        } else {
-            self.capacity
-        };
+        let is_reserved = file.len() >= self.capacity;
         let ready = file.prepare(0, self.prepare);
         let ready = ready.and_then(|()| self.place.disk.sync_names(&self.place.directory));
         if let Err(error) = ready {
@@ -84,7 +83,8 @@ impl Wanted {
             index,
             cursor,
             position: 0,
-            capacity,
+            capacity: self.capacity,
+            is_reserved,
         };
         Ok(Prepared {
             place: self.place,
@@ -98,11 +98,7 @@ impl Wanted {
         let index = segment.index().map_err(io::Error::other)?;
         let max_timestamp = segment.max_timestamp().map_err(io::Error::other)?;
         let file = self.place.disk.extend(&segment.path(), self.capacity)?;
-        let capacity = if file.len() < self.capacity {
-            u64::MAX
-        } else {
-            self.capacity
-        };
+        let is_reserved = file.len() >= self.capacity;
         file.publish(position);
         file.prepare(position, self.prepare)?;
         let parts = Parts {
@@ -111,7 +107,8 @@ impl Wanted {
             index: Index::with_entries(&index.entries(), self.capacity),
             cursor: IndexCursor::behind(&index, max_timestamp),
             position,
-            capacity,
+            capacity: self.capacity,
+            is_reserved,
         };
         Ok(Prepared {
             place: self.place,
@@ -123,7 +120,7 @@ impl Wanted {
 
 impl Prepared {
     pub(crate) fn room(&self) -> u64 {
-        self.parts.capacity - self.parts.position
+        self.parts.capacity.saturating_sub(self.parts.position)
     }
 
     pub(crate) fn resumed(&self) -> Option<u64> {

@@ -6,20 +6,22 @@
 //! (R11). What is believed is what the device returns, not the page cache (R7). Every step can be
 //! interrupted and repeated (I23).
 
-use std::collections::VecDeque;
+mod adopt;
+mod damaged;
+mod scanned;
+
 use std::io;
 use std::sync::Arc;
 
-use record_batch::{BatchHeader, HEADER_BYTES};
-
+use crate::codec::CodecError;
 use crate::error::{Corruption, OpenError};
 use crate::footer::{self, Footer};
 use crate::log::{Found, LogConfig, SegmentedLog};
 use crate::marks::{Marks, StableMark};
 use crate::names;
-use crate::scan::{Check, Invalid, ScanError, Scanner};
+use crate::scan::{Check, ScanError};
 use crate::segment::{Place, Segment};
-use crate::state_file;
+use crate::state_file::{self, StateFileError};
 
 /// What an open did, for people and for the layers above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,10 +40,10 @@ pub struct Recovered {
     pub corruption: Option<Corruption>,
 }
 
-/// The names in a log's directory that matter here.
+/// The names in a log's directory that matter here, lowest base offset first, with lengths.
 struct Listing {
     segments: Vec<(u64, u64)>,
-    prepared: Vec<(String, u64)>,
+    prepared: Vec<String>,
     footers: Vec<u64>,
 }
 
@@ -61,7 +63,7 @@ fn list(place: &Place) -> Result<Listing, OpenError> {
         } else if let Some(base) = names::offset_of(&entry.name, "footer") {
             listing.footers.push(base);
         } else if names::is_prepared(&entry.name) {
-            listing.prepared.push((entry.name, entry.len));
+            listing.prepared.push(entry.name);
         }
     }
     listing.segments.sort_unstable();
@@ -102,30 +104,25 @@ impl SegmentedLog {
             .map_err(|e| io_error(&place, crate::marks::FILE, e))?;
         let (mark, ceiling, start) = (marks.mark()?, marks.ceiling()?, marks.start()?);
         let listing = list(&place)?;
-        let found = Found {
-            segments: Vec::new(),
-            unsealed: VecDeque::new(),
-            end: (0, 0),
-            next_offset: 0,
-            start,
-            ceiling: 0,
-            prepared_count: 0,
-        };
-        let report = Recovered::default();
         let mut recovery = Recovery {
             place,
             mark,
             generation,
-            found,
-            report,
+            found: Found {
+                segments: Vec::new(),
+                resting: None,
+                end: (0, 0),
+                next_offset: 0,
+                start,
+            },
+            report: Recovered::default(),
         };
-        let outcome = recovery.run(listing, mark.clean);
-        match outcome {
+        match recovery.run(&listing) {
             Ok(()) => {}
             Err(Stop::Open(error)) => return Err(error),
             Err(Stop::Corrupt(corruption)) => {
                 recovery.report.corruption = Some(corruption);
-                recovery.found.end = (mark.position, mark.next_offset);
+                recovery.show_what_is_there(&listing);
             }
         }
         let Recovery {
@@ -142,7 +139,7 @@ impl SegmentedLog {
         let log = SegmentedLog::new(place, config, marks, generation, found);
         if report.corruption.is_none() && !report.clean {
             log.mark_recovered()
-                .map_err(|e| io_error(log.place(), "marks", e))?;
+                .map_err(|e| io_error(log.place(), crate::marks::FILE, e))?;
         }
         Ok((log, report))
     }
@@ -160,6 +157,7 @@ fn open_marks(place: &Place) -> Result<Marks, OpenError> {
     Ok(marks)
 }
 
+/// Why recovery ends early.
 enum Stop {
     Open(OpenError),
     Corrupt(Corruption),
@@ -172,65 +170,96 @@ impl From<OpenError> for Stop {
 }
 
 impl Recovery {
-    fn run(&mut self, listing: Listing, clean: bool) -> Result<(), Stop> {
-        self.report.clean = clean;
+    fn run(&mut self, listing: &Listing) -> Result<(), Stop> {
+        self.leave_deleted_segment(listing);
+        let base_of_mark = self.mark.segment_base;
         let below: Vec<_> = listing
             .segments
             .iter()
-            .filter(|(base, _)| *base < self.mark.segment_base)
+            .filter(|(base, _)| *base < base_of_mark)
             .collect();
         for (at, &&(base, bytes)) in below.iter().enumerate() {
-            let next = below.get(at + 1).map_or(self.mark.segment_base, |s| s.0);
+            let next = below.get(at + 1).map_or(base_of_mark, |s| s.0);
             if next <= self.found.start.offset {
                 self.remove_below_start(base)?;
             } else {
                 self.open_sealed(base, bytes)?;
             }
         }
-        if below.is_empty() {
+        if self.found.segments.is_empty() {
             self.found.end = (0, self.mark.previous_end.max(self.found.start.offset));
         }
-        let at_mark = listing
-            .segments
-            .iter()
-            .find(|s| s.0 == self.mark.segment_base)
-            .copied();
-        let nothing_written = self.mark.position == 0;
+        if base_of_mark > 0 {
+            self.check_continues(base_of_mark, self.mark.previous_end)?;
+        }
+        let at_mark = listing.segments.iter().find(|s| s.0 == base_of_mark);
+        let above = listing.segments.iter().any(|s| s.0 > base_of_mark);
         match at_mark {
-            Some((base, bytes)) if bytes >= self.mark.position => {
-                self.check_continues(base, self.mark.previous_end)?;
-                if clean && bytes == self.mark.position {
-                    self.rest_at_mark();
+            Some(&(_, bytes)) if bytes >= self.mark.position => {
+                if self.mark.clean && bytes == self.mark.position && !above {
+                    self.report.clean = true;
+                    self.rest_at_mark()?;
                     return self.remove_prepared(&listing.prepared);
                 }
-                self.report.clean = false;
             }
-            None if nothing_written => {
-                self.found.end = (0, self.mark.next_offset);
-                self.report.clean = clean && listing.prepared.is_empty();
+            None if self.mark.position == 0 => {
+                if self.found.segments.is_empty() {
+                    self.found.end = (0, self.mark.next_offset);
+                }
+                self.report.clean = self.mark.clean && listing.prepared.is_empty() && !above;
             }
             other => {
                 let found = other.map_or("no file".to_owned(), |(_, b)| format!("{b} bytes"));
-                let (position, offset) = (0, self.mark.segment_base);
                 let reason = format!("expected {} bytes, found {found}", self.mark.position);
-                let file = names::segment(self.mark.segment_base);
-                return Err(self.corrupt(&file, position, offset, reason));
+                let file = names::segment(base_of_mark);
+                return Err(self.corrupt(&file, 0, base_of_mark, reason));
             }
         }
-        self.scan_above(&listing)
+        self.scan_above(listing)
+    }
+
+    // Retention may have removed the segment that the mark lies in before a newer mark was
+    // written. All of it is deleted, so the first segment that is left takes its place.
+    fn leave_deleted_segment(&mut self, listing: &Listing) {
+        let (mark, start) = (self.mark, self.found.start.offset);
+        let is_there = listing.segments.iter().any(|s| s.0 == mark.segment_base);
+        if is_there || mark.position == 0 || mark.next_offset > start {
+            return;
+        }
+        let mut later = listing.segments.iter().map(|s| s.0);
+        if let Some(first) = later.find(|&base| base > mark.segment_base && base <= start) {
+            self.mark = StableMark {
+                segment_base: first,
+                position: 0,
+                next_offset: first,
+                previous_end: first,
+                jump_to: 0,
+                clean: false,
+                ..mark
+            };
+        }
     }
 
     // Clean: nothing above the mark, and nothing was ever written into a prepared file.
-    fn rest_at_mark(&mut self) {
-        let whole = (self.mark.segment_base, self.mark.previous_end);
-        let segment = Arc::new(Segment::resting(
-            self.place.clone(),
-            whole,
-            self.mark.position,
-        ));
-        self.found.segments.push(segment.clone());
-        self.found.unsealed.push_back(segment);
-        self.found.end = (self.mark.position, self.mark.next_offset);
+    fn rest_at_mark(&mut self) -> Result<(), Stop> {
+        let mark = self.mark;
+        let footer = self.read_footer(mark.segment_base)?;
+        let segment = match footer {
+            // It was rolled before the close.
+            Some(footer) if footer.bytes == mark.position => {
+                Arc::new(Segment::sealed(self.place.clone(), footer))
+            }
+            _ => {
+                let whole = (mark.segment_base, mark.previous_end);
+                let segment = Segment::resting(self.place.clone(), whole, mark.position);
+                let segment = Arc::new(segment);
+                self.found.resting = Some(segment.clone());
+                segment
+            }
+        };
+        self.found.segments.push(segment);
+        self.found.end = (mark.position, mark.next_offset);
+        Ok(())
     }
 
     fn corrupt(&self, name: &str, position: u64, offset: u64, reason: String) -> Stop {
@@ -255,11 +284,12 @@ impl Recovery {
     // it says so itself.
     fn check_continues(&self, base: u64, previous_end: u64) -> Result<(), Stop> {
         let Some(before) = self.found.segments.last().and_then(|s| s.footer()) else {
-            return if previous_end <= self.found.start.offset || previous_end == 0 {
+            return if previous_end <= self.found.start.offset {
                 Ok(())
             } else {
                 let reason = format!("the segment that ends at offset {previous_end} is missing");
-                Err(self.corrupt(&names::segment(base), 0, previous_end, reason))
+                let offset = self.found.start.offset;
+                Err(self.corrupt(&names::segment(base), 0, offset, reason))
             };
         };
         if before.next_offset == previous_end && previous_end <= base {
@@ -270,6 +300,7 @@ impl Recovery {
         Err(self.corrupt(&names::segment(base), 0, end, reason))
     }
 
+    // `None` where there is none, or a damaged one: the segment is then checked from end to end.
     fn read_footer(&self, base: u64) -> Result<Option<Footer>, OpenError> {
         let name = names::footer(base);
         let path = self.place.path(&name);
@@ -282,41 +313,54 @@ impl Recovery {
                 expected: self.place.log_id,
             }),
             Ok(Some(f)) if f.base_offset == base => Ok(Some(f)),
-            // Missing or damaged: the segment itself is checked from end to end instead.
+            // Undamaged, but of another release: it must not be written over (I26).
+            Err(StateFileError::Codec {
+                source:
+                    source @ (CodecError::NewerVersion { .. }
+                    | CodecError::OlderVersion { .. }
+                    | CodecError::Body(_)),
+                ..
+            }) => Err(io_error(&self.place, &name, io::Error::other(source))),
             _ => Ok(None),
         }
     }
 
     fn open_sealed(&mut self, base: u64, bytes: u64) -> Result<(), Stop> {
         let name = names::segment(base);
-        let previous_end = self
-            .found
-            .segments
-            .last()
-            .and_then(|s| s.footer())
-            .map_or(base, |f| f.next_offset);
         let footer = match self.read_footer(base)? {
             Some(footer) => footer,
-            None => {
-                let resting = Segment::resting(self.place.clone(), (base, previous_end), bytes);
-                let made = resting.write_footer(Check::Crc);
-                self.report.footers_rebuilt.push(name.clone());
-                made.map_err(|e| self.scan_stop(&name, base, e))?
-            }
+            None => self.rebuild_footer(base, bytes)?,
         };
         if footer.bytes != bytes {
-            let reason = format!(
-                "the file has {bytes} bytes, its footer says {}",
-                footer.bytes
-            );
-            return Err(self.corrupt(&name, bytes.min(footer.bytes), base, reason));
+            let said = footer.bytes;
+            let reason = format!("the file has {bytes} bytes, its footer says {said}");
+            return Err(self.corrupt(&name, bytes.min(said), base, reason));
         }
         self.check_continues(base, footer.previous_end)?;
         self.found.end = (footer.bytes, footer.next_offset);
-        self.found
-            .segments
-            .push(Arc::new(Segment::sealed(self.place.clone(), footer)));
+        let segment = Segment::sealed(self.place.clone(), footer);
+        self.found.segments.push(Arc::new(segment));
         Ok(())
+    }
+
+    fn rebuild_footer(&mut self, base: u64, bytes: u64) -> Result<Footer, Stop> {
+        let name = names::segment(base);
+        let before = self.found.segments.last().and_then(|s| s.footer()).copied();
+        let previous_end = before.map_or(base, |f| f.next_offset);
+        let segment = Segment::resting(self.place.clone(), (base, previous_end), bytes);
+        let footer = segment
+            .checked_footer(Check::Crc)
+            .map_err(|e| self.scan_stop(&name, base, e))?;
+        // Only an open with a new generation jumps; else a file between the two is missing.
+        if before.is_some_and(|b| base > b.next_offset && footer.generations.0 <= b.generations.1) {
+            let reason = format!("the segment that begins at offset {previous_end} is missing");
+            return Err(self.corrupt(&name, 0, previous_end, reason));
+        }
+        segment
+            .store_footer(footer)
+            .map_err(|e| io_error(&self.place, &names::footer(base), e))?;
+        self.report.footers_rebuilt.push(name);
+        Ok(footer)
     }
 
     fn scan_stop(&self, name: &str, offset: u64, error: ScanError) -> Stop {
@@ -326,142 +370,6 @@ impl Recovery {
                 self.corrupt(name, position, offset, reason.to_string())
             }
         }
-    }
-
-    /// The unclean half: the mark's segment and all above it.
-    fn scan_above(&mut self, listing: &Listing) -> Result<(), Stop> {
-        let above: Vec<u64> = listing
-            .segments
-            .iter()
-            .map(|s| s.0)
-            .filter(|&base| base >= self.mark.segment_base)
-            .collect();
-        let mut low = 0;
-        let mut torn = None;
-        for (at, &base) in above.iter().enumerate() {
-            let name = names::segment(base);
-            let first = base == self.mark.segment_base;
-            let end = self.found.end.1;
-            let previous_end = if first { self.mark.previous_end } else { end };
-            let scan = self.scan_file(&name, base, low)?;
-            if let Some(invalid) = &scan.invalid {
-                self.refuse_damage_below_mark(base, &scan, invalid)?;
-                self.refuse_if_later_generation(&above[at + 1..], &name, &scan, invalid)?;
-            }
-            let jumped = base > end && scan.first_generation > low;
-            let continues = first || base == end || jumped;
-            if !continues || scan.tail == 0 {
-                // A hole: what lies behind it reached the disk before what lies in it. Or nothing
-                // of the file survived, and its name would be in the way of a new one.
-                torn = Some(at);
-                break;
-            }
-            low = scan.generation;
-            self.keep(base, previous_end, &name, &scan)?;
-        }
-        if let Some(from) = torn {
-            self.remove_segments(&above[from..])?;
-        }
-        self.adopt_prepared(&listing.prepared, low, torn.is_none())
-    }
-
-    fn refuse_damage_below_mark(
-        &self,
-        base: u64,
-        scan: &FileScan,
-        invalid: &Invalid,
-    ) -> Result<(), Stop> {
-        let below_mark = base == self.mark.segment_base && scan.tail < self.mark.position;
-        // A footer is written only when all of the segment is durable.
-        let below_footer = self.read_footer(base)?.is_some_and(|f| f.bytes > scan.tail);
-        if below_mark || below_footer {
-            let name = names::segment(base);
-            return Err(self.corrupt(&name, scan.tail, scan.next_offset, invalid.to_string()));
-        }
-        Ok(())
-    }
-
-    // A generation begins only after recovery cut and synced everything before it, so nothing
-    // before it can be torn.
-    fn refuse_if_later_generation(
-        &self,
-        later: &[u64],
-        name: &str,
-        scan: &FileScan,
-        invalid: &Invalid,
-    ) -> Result<(), Stop> {
-        for &base in later {
-            let other = self.scan_file(&names::segment(base), base, 0)?;
-            if other.tail > 0 && other.first_generation > scan.generation {
-                let later = other.first_generation;
-                let reason = format!("{invalid}, but generation {later} began after it");
-                return Err(self.corrupt(name, scan.tail, scan.next_offset, reason));
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_file(&self, name: &str, base: u64, low: i32) -> Result<FileScan, Stop> {
-        let path = self.place.path(name);
-        let scanned = (|| {
-            let file = self.place.disk.open(&path)?;
-            file.drop_cache()?;
-            let generations = (low, self.generation);
-            let mut scanner = Scanner::new(&*file, (0, base), file.len(), generations, Check::Crc);
-            let mut first_generation = None;
-            loop {
-                let invalid = match scanner.advance() {
-                    Ok(Some(header)) => {
-                        first_generation.get_or_insert(header.leader_epoch);
-                        continue;
-                    }
-                    Ok(None) => None,
-                    Err(ScanError::Invalid { reason, .. }) => Some(reason),
-                    Err(ScanError::Read { source, .. }) => return Err(source),
-                };
-                return Ok(FileScan {
-                    tail: scanner.position(),
-                    bytes: file.len(),
-                    next_offset: scanner.next_offset(),
-                    first_generation: first_generation.unwrap_or(low),
-                    generation: scanner.generation(),
-                    invalid,
-                });
-            }
-        })();
-        scanned.map_err(|e: io::Error| Stop::Open(io_error(&self.place, name, e)))
-    }
-
-    // Cuts the torn tail off, and seals: an old file is never written into again (R8).
-    fn keep(
-        &mut self,
-        base: u64,
-        previous_end: u64,
-        name: &str,
-        scan: &FileScan,
-    ) -> Result<(), Stop> {
-        let fail = |place: &Place, e| Stop::Open(io_error(place, name, e));
-        let segment = Segment::resting(self.place.clone(), (base, previous_end), scan.tail);
-        if scan.tail < scan.bytes {
-            if !matches!(scan.invalid, Some(Invalid::Unwritten)) {
-                let given_up = scan.bytes - scan.tail;
-                self.report
-                    .cut
-                    .push((self.place.display(name), scan.tail, given_up));
-            }
-            segment.cut().map_err(|e| fail(&self.place, e))?;
-        }
-        let footer = match self.read_footer(base)? {
-            Some(footer) if footer.bytes == scan.tail => footer,
-            _ => segment
-                .write_footer(Check::Headers)
-                .map_err(|e| self.scan_stop(name, base, e))?,
-        };
-        self.found.end = (footer.bytes, footer.next_offset);
-        self.found
-            .segments
-            .push(Arc::new(Segment::sealed(self.place.clone(), footer)));
-        Ok(())
     }
 
     // Newest first, so that a crash in between leaves a shorter row and never a hole.
@@ -477,87 +385,4 @@ impl Recovery {
         }
         Ok(())
     }
-
-    // The base offset of the batch that a prepared file begins with, if it holds any.
-    fn first_offset(&self, name: &str) -> Result<Option<u64>, Stop> {
-        let read = (|| {
-            let file = self.place.disk.open(&self.place.path(name))?;
-            file.drop_cache()?;
-            let mut head = [0; HEADER_BYTES];
-            if file.len() < head.len() as u64 {
-                return Ok(None);
-            }
-            file.read_at(&mut head, 0)?;
-            Ok(BatchHeader::read(&head)
-                .ok()
-                .and_then(|h| u64::try_from(h.base_offset).ok()))
-        })();
-        read.map_err(|e| Stop::Open(io_error(&self.place, name, e)))
-    }
-
-    // A segment may have been written before it had its own name: it is adopted where it
-    // continues the log, else it was never visible to anybody.
-    fn adopt_prepared(
-        &mut self,
-        prepared: &[(String, u64)],
-        low: i32,
-        whole: bool,
-    ) -> Result<(), Stop> {
-        let mut left: Vec<&str> = prepared.iter().map(|(name, _)| name.as_str()).collect();
-        let mut low = low;
-        let mut whole = whole;
-        while whole {
-            let end = self.found.end.1;
-            let mut next: Option<(u64, usize)> = None;
-            for (at, name) in left.iter().enumerate() {
-                let base = self.first_offset(name)?;
-                next = [next, base.map(|base| (base, at))]
-                    .into_iter()
-                    .flatten()
-                    .min();
-            }
-            let Some((base, at)) = next else { break };
-            let name = left.remove(at);
-            let scan = self.scan_file(name, base, low)?;
-            let jumped = base > end && scan.first_generation > low;
-            if scan.tail == 0 || (base != end && !jumped) {
-                left.push(name);
-                break;
-            }
-            low = scan.generation;
-            whole = matches!(scan.invalid, None | Some(Invalid::Unwritten));
-            let segment = names::segment(base);
-            self.place
-                .disk
-                .rename(&self.place.path(name), &self.place.path(&segment))
-                .and_then(|()| self.place.disk.sync_names(&self.place.directory))
-                .map_err(|e| io_error(&self.place, name, e))?;
-            self.keep(base, end, &segment, &scan)?;
-        }
-        let left: Vec<_> = prepared
-            .iter()
-            .filter(|p| left.contains(&p.0.as_str()))
-            .collect();
-        self.remove_prepared(left)
-    }
-
-    fn remove_prepared<'a>(
-        &self,
-        prepared: impl IntoIterator<Item = &'a (String, u64)>,
-    ) -> Result<(), Stop> {
-        for (name, _) in prepared {
-            let removed = self.place.disk.remove(&self.place.path(name));
-            removed.map_err(|e| io_error(&self.place, name, e))?;
-        }
-        Ok(())
-    }
-}
-
-struct FileScan {
-    tail: u64,
-    bytes: u64,
-    next_offset: u64,
-    first_generation: i32,
-    generation: i32,
-    invalid: Option<Invalid>,
 }

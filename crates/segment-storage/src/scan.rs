@@ -22,7 +22,7 @@ pub enum Check {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// Nothing was ever written here (or fewer bytes than a header are left).
+    /// Zeros, as where nothing was ever written.
     #[error("nothing was written here")]
     Unwritten,
     /// The bytes are no batch.
@@ -43,6 +43,14 @@ pub enum Invalid {
         expected: u64,
         /// What the header says.
         found: i64,
+    },
+    /// Batches that were there are not found.
+    #[error("the batches from offset {offset} to offset {end} are missing")]
+    Missing {
+        /// The first offset that is missing.
+        offset: u64,
+        /// The offset after the last.
+        end: u64,
     },
     /// The generation goes back, or comes from the future.
     #[error("generation (leader epoch) is {found}, expected {low} to {high}")]
@@ -187,7 +195,13 @@ impl<'a> Scanner<'a> {
         let invalid = |reason| ScanError::Invalid { position, reason };
         let header_bytes = u64::try_from(HEADER_BYTES).unwrap_or(0);
         if left < header_bytes {
-            return Err(invalid(Invalid::Unwritten));
+            self.fill(position, left)?;
+            let rest = self.buffered(position, position + left);
+            return Err(invalid(if rest.iter().all(|&b| b == 0) {
+                Invalid::Unwritten
+            } else {
+                BatchError::Short { bytes: rest.len() }.into()
+            }));
         }
         self.fill(position, header_bytes)?;
         let head = self.buffered(position, position + header_bytes);

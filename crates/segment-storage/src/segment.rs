@@ -83,6 +83,7 @@ pub struct Segment {
     max_timestamp: AtomicI64,
     last_append_ms: AtomicU64,
     footer: OnceLock<Footer>,
+    index_rebuilds: AtomicU64,
 }
 
 impl Segment {
@@ -106,6 +107,7 @@ impl Segment {
             max_timestamp: AtomicI64::new(max_timestamp),
             last_append_ms: AtomicU64::new(0),
             footer: OnceLock::new(),
+            index_rebuilds: AtomicU64::new(0),
         }
     }
 
@@ -134,6 +136,7 @@ impl Segment {
             max_timestamp: AtomicI64::new(i64::MIN),
             last_append_ms: AtomicU64::new(0),
             footer: OnceLock::new(),
+            index_rebuilds: AtomicU64::new(0),
         }
     }
 
@@ -199,7 +202,11 @@ impl Segment {
         if file.len() < bytes {
             return Ok(false);
         }
-        file.publish(bytes);
+        if file.published() < bytes {
+            // The index does not know of what is new.
+            self.max_timestamp.store(i64::MAX, Ordering::Release);
+            file.publish(bytes);
+        }
         Ok(true)
     }
 
@@ -213,7 +220,8 @@ impl Segment {
         self.max_timestamp.store(max_timestamp, Ordering::Release);
     }
 
-    /// Largest timestamp of its records, ms since 1970; `i64::MIN` without any.
+    /// Largest timestamp of its records, ms since 1970; `i64::MIN` without any, and `i64::MAX`
+    /// where it is not known.
     ///
     /// # Errors
     /// Where the segment had to be read and could not.
@@ -245,7 +253,20 @@ impl Segment {
             {
                 (Index::with_entries(&f.entries, bytes), f.max_timestamp)
             }
-            _ => self.rebuilt_index(bytes)?,
+            found => {
+                // One that is missing, or older than the segment, is what a crash leaves.
+                let is_damaged = match found {
+                    Ok(None) => false,
+                    Ok(Some(f)) => {
+                        (f.log_id, f.base_offset) != (self.place.log_id, self.base_offset)
+                    }
+                    Err(_) => true,
+                };
+                self.index_rebuilds
+                    .fetch_add(u64::from(is_damaged), Ordering::Relaxed);
+                let (index, max_timestamp, _) = self.rebuilt_index(bytes)?;
+                (index, max_timestamp)
+            }
         };
         self.max_timestamp
             .fetch_max(max_timestamp, Ordering::AcqRel);
@@ -254,7 +275,14 @@ impl Segment {
         Ok(index)
     }
 
-    /// Forgets an index that turned out wrong and makes it anew.
+    /// How many times its index was found damaged, foreign or wrong, and was made anew.
+    pub fn index_rebuilds(&self) -> u64 {
+        self.index_rebuilds.load(Ordering::Relaxed)
+    }
+
+    /// Forgets an index that turned out wrong and makes it anew. Where the segment itself is
+    /// damaged, what the old index says of the part behind the damage is kept: nothing else finds
+    /// it (R11), and an entry is checked before it is used.
     ///
     /// # Errors
     /// When the segment cannot be read.
@@ -263,14 +291,34 @@ impl Segment {
             position: 0,
             source,
         };
-        let (index, max_timestamp) = self.rebuilt_index(self.bytes().map_err(at_start)?)?;
+        let bytes = self.bytes().map_err(at_start)?;
+        let (mut index, max_timestamp, end) = self.rebuilt_index(bytes)?;
+        if end < bytes {
+            let mut entries = index.entries();
+            let old = self
+                .index
+                .load_full()
+                .map_or_else(Vec::new, |i| i.entries());
+            for entry in old {
+                let follows = entries.last().is_none_or(|last| {
+                    last.relative_offset < entry.relative_offset
+                        && last.timestamp_before <= entry.timestamp_before
+                });
+                if u64::from(entry.position) > end && follows {
+                    entries.push(entry);
+                }
+            }
+            index = Index::with_entries(&entries, bytes);
+        }
+        self.index_rebuilds.fetch_add(1, Ordering::Relaxed);
         self.max_timestamp.store(max_timestamp, Ordering::Release);
         let index = Arc::new(index);
         self.index.store(Some(index.clone()));
         Ok(index)
     }
 
-    fn rebuilt_index(&self, bytes: u64) -> Result<(Index, i64), ScanError> {
+    // The index, the largest timestamp, and how far the segment is undamaged.
+    fn rebuilt_index(&self, bytes: u64) -> Result<(Index, i64, u64), ScanError> {
         let file = self.file().map_err(|source| ScanError::Read {
             position: 0,
             source,
@@ -279,7 +327,10 @@ impl Segment {
         let mut end = bytes;
         loop {
             match Footer::of(&**file, whole, end, Check::Headers) {
-                Ok((footer, index)) => return Ok((index, footer.max_timestamp)),
+                Ok((footer, index)) if end == bytes => {
+                    return Ok((index, footer.max_timestamp, end));
+                }
+                Ok((_, index)) => return Ok((index, i64::MAX, end)),
                 // Up to the damage there is an index; a read there reports the damage itself.
                 Err(ScanError::Invalid { position, .. }) if position < end => end = position,
                 Err(error) => return Err(error),
@@ -304,14 +355,16 @@ impl Segment {
     }
 
     /// Cuts the reserved tail off and syncs, so that any v2 reader can read the file (R9). The
-    /// index is written beside it, as a cache.
+    /// index is written beside it, as a cache. May be repeated.
     ///
     /// # Errors
     /// What the disk says.
     pub fn cut(&self) -> io::Result<()> {
         let file = self.file()?;
         let bytes = file.published();
-        file.cut(bytes)?;
+        if file.len() > bytes {
+            file.cut(bytes)?;
+        }
         file.sync()?;
         if let Some(index) = self.index.load_full() {
             let index_file = IndexFile {
@@ -339,6 +392,17 @@ impl Segment {
     /// # Errors
     /// The segment is not what a segment must be, or what the disk says.
     pub fn write_footer(&self, check: Check) -> Result<Footer, ScanError> {
+        let footer = self.checked_footer(check)?;
+        self.store_footer(footer)
+            .map_err(|source| ScanError::Read {
+                position: 0,
+                source,
+            })?;
+        Ok(footer)
+    }
+
+    /// What the footer must say.
+    pub(crate) fn checked_footer(&self, check: Check) -> Result<Footer, ScanError> {
         let at_start = |source| ScanError::Read {
             position: 0,
             source,
@@ -347,16 +411,20 @@ impl Segment {
         let whole = (self.place.log_id, self.base_offset, self.previous_end);
         let (mut made, _) = Footer::of(&**file, whole, self.bytes().map_err(at_start)?, check)?;
         made.last_append_ms = self.last_append_ms.load(Ordering::Relaxed);
+        Ok(made)
+    }
+
+    pub(crate) fn store_footer(&self, footer: Footer) -> io::Result<()> {
         state_file::write(
             &*self.place.disk,
             &self.place.directory,
             &names::footer(self.base_offset),
             footer::MAGIC,
             footer::VERSION,
-            &made,
-        )
-        .map_err(at_start)?;
-        Ok(*self.footer.get_or_init(|| made))
+            &footer,
+        )?;
+        self.footer.get_or_init(|| footer);
+        Ok(())
     }
 
     /// Removes its files. Readers that hold bytes of it keep them.

@@ -3,10 +3,12 @@
 use std::io;
 
 use crate::error::OpenError;
+use crate::footer::{self, Footer};
 use crate::marks::{LogStart, Marks, StableMark};
 use crate::names;
 use crate::scan::{Check, ScanError, Scanner};
 use crate::segment::Place;
+use crate::state_file;
 
 /// Removes every batch that ends above `offset` from a log that is not open, so that the log ends
 /// at the last batch boundary at or below it; returns that end. Offsets given up here are given
@@ -25,34 +27,44 @@ pub fn truncate(place: &Place, offset: u64) -> Result<u64, OpenError> {
         file: place.display(""),
         source,
     };
+    if offset < start.offset {
+        return truncate_fully(place, offset).map(|()| offset);
+    }
     let bases = bases(place).map_err(fail)?;
-    let at = bases.iter().copied().filter(|&base| base < offset).max();
-    let (base, position, end) = match at {
-        Some(base) if offset > start.offset => {
-            let (position, end) = boundary(place, base, offset).map_err(fail)?;
-            (base, position, end)
+    if bases.is_empty() && offset >= mark.next_offset {
+        return Ok(mark.next_offset);
+    }
+    let (base, position, end) = match bases.iter().copied().filter(|&b| b < offset).max() {
+        Some(base) => match boundary(place, base, offset).map_err(fail)? {
+            (0, _) => (base, 0, previous_end(place, &mark, base)),
+            (position, end) => (base, position, end),
+        },
+        None => (offset, 0, offset),
+    };
+    // The mark goes down first: what lies above it may be damaged or missing from now on. It never
+    // goes up, for what lies above it may not be durable.
+    let lowered = if (base, position) < (mark.segment_base, mark.position) {
+        StableMark {
+            segment_base: base,
+            position,
+            next_offset: end,
+            previous_end: previous_end(place, &mark, base),
+            ..mark
         }
-        _ => (offset, 0, offset),
-    };
-    let previous_end = if base == mark.segment_base {
-        mark.previous_end
     } else {
-        base
+        mark
     };
-    // The mark goes down first: what lies above it may be damaged or missing from now on.
+    let is_jump_kept = mark.jump_to > 0 && base >= mark.jump_to && position > 0;
     let lowered = StableMark {
-        segment_base: base,
-        position,
-        next_offset: end,
-        previous_end: if position == 0 { end } else { previous_end },
+        jump_to: if is_jump_kept { mark.jump_to } else { 0 },
         clean: false,
-        ..mark
+        ..lowered
     };
     marks
         .write_mark(&lowered)
         .and_then(|()| marks.write_ceiling(0))
         .map_err(fail)?;
-    if start.offset > end || position == 0 {
+    if start.offset > end {
         marks
             .write_start(&LogStart {
                 offset: end,
@@ -84,6 +96,7 @@ pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
         position: 0,
         next_offset: offset,
         previous_end: offset,
+        jump_to: 0,
         clean: false,
         ..mark
     };
@@ -100,7 +113,32 @@ pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
         .and_then(|()| marks.write_ceiling(0))
         .and_then(|()| marks.sync())
         .and_then(|()| remove_above(place, 0, 0))
+        .and_then(|()| remove_snapshots(place))
         .map_err(fail)
+}
+
+// They know producers of what is gone.
+fn remove_snapshots(place: &Place) -> io::Result<()> {
+    for entry in place.disk.list(&place.directory)? {
+        if names::offset_of(&entry.name, "snapshot").is_some() {
+            remove(place, &entry.name)?;
+        }
+    }
+    place.disk.sync_names(&place.directory)
+}
+
+// Where the segment before `base` ended. Footers know; a segment without one has nothing before it
+// that was sealed.
+fn previous_end(place: &Place, mark: &StableMark, base: u64) -> u64 {
+    if base == mark.segment_base {
+        return mark.previous_end;
+    }
+    let path = place.path(&names::footer(base));
+    let footer = state_file::read::<Footer>(&*place.disk, &path, footer::MAGIC, footer::VERSION);
+    match footer {
+        Ok(Some(footer)) => footer.previous_end,
+        _ => base,
+    }
 }
 
 fn bases(place: &Place) -> io::Result<Vec<u64>> {
@@ -159,7 +197,9 @@ fn replace(place: &Place, base: u64, bytes: u64) -> io::Result<()> {
     let name = names::segment(base);
     let old = place.disk.open(&place.path(&name))?;
     if old.len() == bytes {
-        return Ok(());
+        // Of a file that damage has shortened, the footer says more.
+        remove(place, &names::footer(base))?;
+        return place.disk.sync_names(&place.directory);
     }
     let temporary = names::prepared(u64::MAX);
     remove(place, &temporary)?;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use record_batch::{Batch, BatchHeader};
+use record_batch::{Batch, BatchHeader, HEADER_BYTES};
 
 use crate::error::ReadError;
-use crate::index::IndexEntry;
-use crate::scan::ScanError;
+use crate::index::{Index, IndexEntry};
+use crate::scan::{Invalid, ScanError};
 use crate::segment::{Place, Segment};
 
 /// The readers' side of one log. Cheap to share; all numbers in it only rise, but for an explicit
@@ -20,7 +20,8 @@ pub struct LogView {
     pub(crate) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(crate) published: AtomicU64,
     pub(crate) start: AtomicU64,
-    index_rebuilds: AtomicU64,
+    /// Up to here the log had batches when it was opened; a read that finds none is told so.
+    batches_end: u64,
 }
 
 /// Where a reader is: an offset, and where in which segment that was found last time.
@@ -28,7 +29,8 @@ pub struct LogView {
 pub struct Cursor {
     /// The next offset to read.
     pub offset: u64,
-    hint: Option<(u64, u64)>,
+    /// Base offset of the segment, position there, and the offset that this was found for.
+    hint: Option<(u64, u64, u64)>,
 }
 
 impl Cursor {
@@ -54,7 +56,15 @@ impl LogView {
             segments: ArcSwap::from_pointee(segments),
             published: AtomicU64::new(start),
             start: AtomicU64::new(start),
-            index_rebuilds: AtomicU64::new(0),
+            batches_end: 0,
+        }
+    }
+
+    /// Has reads of offsets below `end` fail where no batch is found, even behind the last segment.
+    pub(crate) fn with_batches_up_to(self, end: u64) -> LogView {
+        LogView {
+            batches_end: end,
+            ..self
         }
     }
 
@@ -83,9 +93,10 @@ impl LogView {
         self.segments.load_full()
     }
 
-    /// Indexes that were found wrong and made anew.
+    /// Indexes that were found damaged or wrong and made anew, of the segments that are still there.
     pub fn index_rebuilds(&self) -> u64 {
-        self.index_rebuilds.load(Ordering::Relaxed)
+        let segments = self.segments.load();
+        segments.iter().map(|s| s.index_rebuilds()).sum()
     }
 
     /// Reads whole batches from the cursor's offset on, of one segment, at least one and about
@@ -114,8 +125,11 @@ impl LogView {
             - 1;
         while cursor.offset < limit {
             let Some(segment) = segments.get(at) else {
-                return Ok(None);
+                return self.check_hole(&segments, cursor.offset, self.batches_end);
             };
+            if segment.base_offset() > cursor.offset {
+                self.check_hole(&segments, cursor.offset, segment.previous_end())?;
+            }
             if segment.base_offset() >= limit {
                 return Ok(None);
             }
@@ -136,11 +150,13 @@ impl LogView {
         max_bytes: usize,
     ) -> Result<Option<BatchRun>, ReadError> {
         let base = segment.base_offset();
-        let position = match cursor.hint {
-            Some((hinted, position)) if hinted == base => position,
-            _ => self.boundary(segment, cursor.offset)?.0,
+        let place = match cursor.hint {
+            Some((hinted, position, offset)) if (hinted, offset) == (base, cursor.offset) => {
+                (position, offset)
+            }
+            _ => self.boundary(segment, cursor.offset)?,
         };
-        let mut walk = Walk::new(self, segment, position)?;
+        let mut walk = Walk::new(self, segment, place)?;
         let mut taken: Option<(u64, u64, u64)> = None;
         loop {
             let header = match walk.next() {
@@ -174,9 +190,40 @@ impl LogView {
         let bytes = file.read(start..end).map_err(|e| self.io(segment, e))?;
         *cursor = Cursor {
             offset: next_offset,
-            hint: Some((base, end)),
+            hint: Some((base, end, next_offset)),
         };
         Ok(Some(BatchRun { bytes, next_offset }))
+    }
+
+    // Below `end` every offset was in a batch: where none was found, one is missing.
+    fn check_hole(
+        &self,
+        segments: &[Arc<Segment>],
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<BatchRun>, ReadError> {
+        if offset >= end {
+            return Ok(None);
+        }
+        // Retention may have moved the start since this read began.
+        let first = self.start();
+        if offset < first {
+            return Err(ReadError::Deleted {
+                asked: offset,
+                first,
+            });
+        }
+        let before = segments.iter().rfind(|s| s.base_offset() <= offset);
+        let (file, position) = match before {
+            Some(segment) => (segment.display(), segment.bytes().unwrap_or(0)),
+            None => (self.display(), 0),
+        };
+        let missing = Invalid::Missing { offset, end };
+        Err(ReadError::Corrupt {
+            file,
+            position,
+            reason: Arc::new(missing),
+        })
     }
 
     /// A batch at or before the one with `offset`: its position and its own offset. An entry of
@@ -185,11 +232,17 @@ impl LogView {
     /// # Errors
     /// When the segment cannot be read.
     pub fn boundary(&self, segment: &Segment, offset: u64) -> Result<(u64, u64), ReadError> {
+        let relative = offset.saturating_sub(segment.base_offset());
+        self.floor(segment, |index| index.floor_offset(relative))
+    }
+
+    // The batch that the index names, or the segment's first.
+    fn floor(
+        &self,
+        segment: &Segment,
+        named: impl Fn(&Index) -> Option<IndexEntry>,
+    ) -> Result<(u64, u64), ReadError> {
         let base = segment.base_offset();
-        let relative = offset.saturating_sub(base);
-        if relative == 0 {
-            return Ok((0, base));
-        }
         let place = |entry: IndexEntry| {
             (
                 u64::from(entry.position),
@@ -197,17 +250,21 @@ impl LogView {
             )
         };
         let index = segment.index().map_err(|e| self.scan(segment, e))?;
-        let Some(entry) = index.floor_offset(relative) else {
+        let Some((position, offset)) = named(&index).map(place) else {
             return Ok((0, base));
         };
-        let (position, named) = place(entry);
-        let found = Walk::new(self, segment, position).and_then(|mut walk| walk.next());
-        if matches!(found, Ok(Some(header)) if offset_of(&header) == named) {
-            return Ok((position, named));
+        // The rest of the batch is checked by whoever reads it; damage there is no lie of the index.
+        let file = segment.file().map_err(|e| self.io(segment, e))?;
+        let mut head = [0; HEADER_BYTES];
+        let header = file
+            .read_at(&mut head, position)
+            .ok()
+            .and_then(|()| BatchHeader::read(&head).ok());
+        if header.is_some_and(|h| u64::try_from(h.base_offset) == Ok(offset)) {
+            return Ok((position, offset));
         }
-        self.index_rebuilds.fetch_add(1, Ordering::Relaxed);
         let index = segment.rebuild_index().map_err(|e| self.scan(segment, e))?;
-        Ok(index.floor_offset(relative).map_or((0, base), place))
+        Ok(named(&index).map_or((0, base), place))
     }
 
     /// The first batch below `limit` with a timestamp at or after `timestamp` (ms since 1970).
@@ -219,8 +276,23 @@ impl LogView {
         timestamp: i64,
         limit: u64,
     ) -> Result<Option<Bytes>, ReadError> {
-        let first = self.start();
-        for segment in self.segments.load().iter() {
+        self.batch_for_timestamp_from(timestamp, 0, limit)
+    }
+
+    /// As [`LogView::batch_for_timestamp`], among the batches that end above offset `from`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn batch_for_timestamp_from(
+        &self,
+        timestamp: i64,
+        from: u64,
+        limit: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let from = from.max(self.start());
+        let segments = self.segments.load();
+        let first = segments.partition_point(|s| s.base_offset() <= from).max(1) - 1;
+        for segment in segments.iter().skip(first) {
             if segment.base_offset() >= limit {
                 break;
             }
@@ -228,18 +300,14 @@ impl LogView {
             if newest < timestamp {
                 continue;
             }
-            let index = segment.index().map_err(|e| self.scan(segment, e))?;
-            let position = index
-                .floor_timestamp(timestamp)
-                .map_or(0, |e| u64::from(e.position));
-            // Behind a wrong index entry is no batch; without the index the walk is longer and right.
-            let sound = Walk::new(self, segment, position)?.next().is_ok();
-            let mut walk = Walk::new(self, segment, if sound { position } else { 0 })?;
+            let by_time = self.floor(segment, |index| index.floor_timestamp(timestamp))?;
+            let by_offset = self.boundary(segment, from)?;
+            let mut walk = Walk::new(self, segment, by_time.max(by_offset))?;
             while let Some(header) = walk.next()? {
                 if offset_of(&header) >= limit {
                     return Ok(None);
                 }
-                if header.max_timestamp >= timestamp && next_of(&header) > first {
+                if header.max_timestamp >= timestamp && next_of(&header) > from {
                     return Ok(Some(walk.batch()));
                 }
             }
@@ -292,7 +360,7 @@ fn next_of(header: &BatchHeader) -> u64 {
     u64::try_from(header.next_offset()).unwrap_or(0)
 }
 
-/// A walk over the batches of a segment, each checked with its CRC.
+/// A walk over the batches of a segment, each checked with its CRC and its place in the row.
 struct Walk<'a> {
     view: &'a LogView,
     segment: &'a Segment,
@@ -301,14 +369,18 @@ struct Walk<'a> {
     end: u64,
     batch_start: u64,
     position: u64,
-    least_offset: u64,
+    expected_offset: u64,
 }
 
 /// Bytes mapped at a time; a batch that is larger is fetched alone.
 const WINDOW_BYTES: u64 = 4 << 20;
 
 impl<'a> Walk<'a> {
-    fn new(view: &'a LogView, segment: &'a Segment, from: u64) -> Result<Walk<'a>, ReadError> {
+    fn new(
+        view: &'a LogView,
+        segment: &'a Segment,
+        (from, expected_offset): (u64, u64),
+    ) -> Result<Walk<'a>, ReadError> {
         let file = segment.file().map_err(|e| view.io(segment, e))?;
         let end = file.published();
         Ok(Walk {
@@ -319,7 +391,7 @@ impl<'a> Walk<'a> {
             end,
             batch_start: from,
             position: from,
-            least_offset: segment.base_offset(),
+            expected_offset,
         })
     }
 
@@ -346,8 +418,8 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let position = self.position;
-        let (least, segment) = (self.least_offset, self.segment);
-        let corrupt = |reason: crate::scan::Invalid| ReadError::Corrupt {
+        let segment = self.segment;
+        let corrupt = |reason: Invalid| ReadError::Corrupt {
             file: segment.display(),
             position,
             reason: Arc::new(reason),
@@ -357,19 +429,16 @@ impl<'a> Walk<'a> {
         let header = BatchHeader::read(head).map_err(|e| corrupt(e.into()))?;
         let bytes = u64::try_from(header.size()).unwrap_or(u64::MAX);
         if bytes > left {
-            return Err(corrupt(crate::scan::Invalid::BeyondEnd { bytes, left }));
+            return Err(corrupt(Invalid::BeyondEnd { bytes, left }));
         }
-        if u64::try_from(header.base_offset).is_ok_and(|o| o >= least)
-            && header.last_offset_delta >= 0
-        {
-            Batch::parse(self.window(position, bytes)?).map_err(|e| corrupt(e.into()))?;
-        } else {
-            let (expected, found) = (least, header.base_offset);
-            return Err(corrupt(crate::scan::Invalid::Offset { expected, found }));
+        if u64::try_from(header.base_offset) != Ok(self.expected_offset) {
+            let (expected, found) = (self.expected_offset, header.base_offset);
+            return Err(corrupt(Invalid::Offset { expected, found }));
         }
+        Batch::parse(self.window(position, bytes)?).map_err(|e| corrupt(e.into()))?;
         self.batch_start = position;
         self.position = position + bytes;
-        self.least_offset = next_of(&header);
+        self.expected_offset = next_of(&header);
         Ok(Some(header))
     }
 

@@ -254,14 +254,16 @@ mod tests {
             (1, 0, 0, 2),
             (1, 0, 0, 2), // repeated whole
             (1, 0, 2, 2), // goes on behind the original
+            (1, 0, 0, 2), // repeated, and not the newest
             (1, 0, 3, 2), // overlaps
-            (1, 0, 6, 1), // gap
-            (1, 0, 7, 1),
+            (1, 0, 4, 2), // goes on
+            (1, 0, 7, 1), // gap
+            (1, 0, 8, 1),
             (1, 2, 1, 1), // an epoch begins at 0
             (1, 1, 0, 1), // fenced
             (5, 0, 3, 1), // so does a producer
         ];
-        let expected = ["", "I2", "", "I2", "I3", "", "I3", "I3", "I3"];
+        let expected = ["", "I2", "", "I2", "I2", "", "I3", "", "I3", "I3", "I3"];
         assert_eq!(judged(&mut producers, &batches), expected);
     }
 

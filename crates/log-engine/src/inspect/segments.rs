@@ -246,7 +246,10 @@ impl Segments {
     fn compare_footer(&self, name: &str, footer: Footer, made: Footer, findings: &mut Findings) {
         let side = self.place.display(&names::footer(footer.base_offset));
         // When it was last appended to is not in the segment.
-        let made = Footer { last_append_ms: footer.last_append_ms, ..made };
+        let made = Footer {
+            last_append_ms: footer.last_append_ms,
+            ..made
+        };
         if made != footer {
             let shown = |f: &Footer| {
                 format!(

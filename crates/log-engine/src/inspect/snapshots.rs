@@ -7,7 +7,7 @@ use partition_log::{
     PartitionConfig, ProducerTable, ProducerView, UnknownProducerPolicy, WindowEntry, marker_of,
     snapshot,
 };
-use record_batch::{Batch, BatchHeader};
+use record_batch::{Batch, BatchHeader, SourcePosition};
 use segment_storage::{Place, Scanner, names};
 
 use super::findings::Findings;
@@ -92,7 +92,8 @@ impl Snapshots {
             return;
         }
         let (mut fingerprint, mut control) = (header.crc, None);
-        if self.config.log_append_time || header.attributes.is_control() {
+        let attributes = header.attributes;
+        if self.config.log_append_time || attributes.is_control() || attributes.has_source() {
             let batch = scanner.batch_bytes().ok();
             let Some(batch) = batch.and_then(|bytes| Batch::parse(bytes).ok()) else {
                 self.is_complete = false;
@@ -100,6 +101,14 @@ impl Snapshots {
             };
             fingerprint = record_batch::fingerprint(&batch, self.config.log_append_time);
             control = marker_of(&batch);
+            match SourcePosition::of(&batch) {
+                Ok(Some(position)) => {
+                    let sources = self.table.sources_mut();
+                    sources.apply(header.producer_id, position);
+                }
+                Ok(None) => {}
+                Err(_) => self.is_complete = false,
+            }
         }
         self.table
             .replay(header, fingerprint, control, base_offset, 0);
@@ -149,6 +158,18 @@ impl Snapshots {
             if let Some(what) = self.compare(&view, is_kafkas) {
                 let id = view.producer_id;
                 let what = format!("producer {id} at offset {offset}: {what}; {CACHE}");
+                findings.problem(file.as_str(), None, "I20", what);
+            }
+        }
+        for (id, position) in table.sources().positions() {
+            let found = self.table.sources().position(id).map(|found| found.last);
+            let is_deleted = found.is_none() && self.is_data_deleted;
+            if !is_deleted && found != Some(position.last) {
+                let what = format!(
+                    "producer {id} at offset {offset}: its source is stored up to position {}, the \
+                     log says {found:?}; {CACHE}",
+                    position.last
+                );
                 findings.problem(file.as_str(), None, "I20", what);
             }
         }

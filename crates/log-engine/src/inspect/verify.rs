@@ -1,5 +1,6 @@
 //! A whole data directory: its own files, then each log.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::log::{self, Target};
 use super::marks as known;
 use crate::directory::{self, FORMAT, GENERATION, LOCK, Stage, TOPICS, TopicEntry};
 use crate::error::{LogName, OpenError};
+use crate::names::{self, Names};
 use crate::topics;
 
 /// How closely batches are looked at.
@@ -75,6 +77,7 @@ pub fn verify_disk(disk: &Arc<dyn Disk>, depth: Depth) -> Result<VerifyReport, I
     if check_format(disk, &mut findings) {
         check_generation(disk, &before, &mut findings);
         check_producer_ids(disk, &before, &mut findings);
+        check_names(disk, &mut findings);
         check_logs(disk, &before, depth, &mut findings);
     }
     Ok(findings.into_report())
@@ -155,6 +158,34 @@ fn check_producer_ids(disk: &Arc<dyn Disk>, entries: &[DirectoryEntry], findings
         Err(error) => error.to_string(),
     };
     findings.problem(disk.display(name), None, "R18", what);
+}
+
+// Two names with one id would be one producer, and so would a name and a later session.
+fn check_names(disk: &Arc<dyn Disk>, findings: &mut Findings) {
+    let file = disk.display(names::FILE);
+    let names = match Names::open(disk.clone()) {
+        Ok(names) => names.all(),
+        Err(error) => {
+            let what = explain(error.into());
+            findings.problem(file, None, "I18", what);
+            return;
+        }
+    };
+    // Read after the names: ids are reserved before a name gets one.
+    let bound = pid_allocator::inspect(disk).map_or(i64::MAX, |(bound, _)| bound);
+    let mut owners = BTreeMap::new();
+    for (name, id) in &names {
+        if let Some(other) = owners.insert(*id, name) {
+            let what = format!("{other} and {name} have the same producer id {id}");
+            findings.problem(file.as_str(), None, "I15", what);
+        }
+        if *id >= bound {
+            let what = format!(
+                "{name} has producer id {id}, but ids from {bound} on were not handed out yet"
+            );
+            findings.problem(file.as_str(), None, "I15", what);
+        }
+    }
 }
 
 fn check_logs(
@@ -262,7 +293,14 @@ fn check_topic(
 // leaves a log without a topic.
 fn check_stray(disk: &Arc<dyn Disk>, entry: &DirectoryEntry, findings: &mut Findings) {
     let shown = disk.display(&entry.name);
-    let own = [LOCK, FORMAT, GENERATION, TOPICS, pid_allocator::FILE_NAME];
+    let own = [
+        LOCK,
+        FORMAT,
+        GENERATION,
+        TOPICS,
+        names::FILE,
+        pid_allocator::FILE_NAME,
+    ];
     let temporary = entry.name.strip_suffix(state_file::TEMPORARY_SUFFIX);
     if is_log(disk, entry) {
         let what = "a log that belongs to no topic; the list of topics may be an older one";

@@ -1,56 +1,111 @@
 //! Caches with a right CRC and wrong contents: what a bug, not a disk, would leave.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use segment_storage::codec;
-use segment_storage::{IndexFile, OsDisk, Place};
+use log_engine::{Engine, ProducerView, TopicConfig, WindowEntry};
+use partition_log::{ProducerConfig, ProducerTable, snapshot};
+use record_batch::SourcePosition;
+use segment_storage::{Disk, IndexFile, Marks, OsDisk, Place, codec, names};
 
-use crate::directory::{about, check, closed, with_extension};
+use crate::directory::{about, check, closed};
 
-type Batch = (i32, u64, u32, u32);
-type Producer = (i64, i16, u64, i32, Option<u64>, Vec<Batch>);
-/// A snapshot, field by field as it is stored.
-type Snapshot = (u128, u64, i64, i64, Vec<Producer>);
+const LOG: &str = "orders-0";
 
 /// A name, and what is changed.
 type Change<T> = (&'static str, fn(&mut T));
 
-const SNAPSHOT: [u8; 4] = *b"OLPS";
 const INDEX: [u8; 4] = *b"OLIX";
 
-fn read_snapshot(path: &Path) -> Snapshot {
-    codec::decode(SNAPSHOT, 1, &fs::read(path).unwrap()).unwrap()
+/// A snapshot, to be written back changed.
+struct Snapshot {
+    place: Place,
+    offset: u64,
+    /// By producer id.
+    views: Vec<ProducerView>,
+    sources: Vec<(i64, u64)>,
+}
+
+impl Snapshot {
+    /// The newest of `orders-0`.
+    fn newest(root: &Path) -> Snapshot {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(root.to_owned()).unwrap());
+        let place = Place {
+            log_id: Marks::open(&disk, LOG).unwrap().log_id(),
+            directory: LOG.into(),
+            disk,
+        };
+        let offset = *snapshot::list(&place).unwrap().last().unwrap();
+        let table = snapshot::read(&place, offset, ProducerConfig::default(), |_| None).unwrap();
+        let mut views: Vec<_> = table.iter().collect();
+        views.sort_by_key(|view| view.producer_id);
+        Snapshot {
+            place,
+            offset,
+            views,
+            sources: Vec::new(),
+        }
+    }
+
+    fn write(&self) -> PathBuf {
+        let mut table = ProducerTable::new(ProducerConfig::default());
+        for view in &self.views {
+            table.insert(view.clone());
+        }
+        for &(id, last) in &self.sources {
+            let position = SourcePosition { last, floor: 0 };
+            table.sources_mut().apply(id, position);
+        }
+        snapshot::write(&self.place, self.offset, &table).unwrap();
+        PathBuf::from(self.place.display(&names::snapshot(self.offset)))
+    }
 }
 
 #[test]
 fn snapshot_that_contradicts_the_log_is_found() {
-    let changes: [Change<Snapshot>; 6] = [
-        ("a window's offset", |s| s.4[0].5[1].1 += 1),
+    let changes: [Change<Snapshot>; 8] = [
+        ("a batch's offset", |s| {
+            s.views[0].window[4].base_offset += 1
+        }),
         ("a forgotten batch", |s| {
-            s.4[0].5.remove(0);
+            s.views[0].window.remove(0);
         }),
         ("a batch that is not in the log", |s| {
-            let last = *s.4[0].5.last().unwrap();
-            s.4[0].5.push((last.0 + 3, last.1 + 6, 3, 1));
+            let last = *s.views[0].window.last().unwrap();
+            s.views[0].window.push(WindowEntry {
+                first_sequence: last.first_sequence + 3,
+                last_sequence: last.last_sequence + 3,
+                base_offset: last.base_offset + 6,
+                ..last
+            });
         }),
-        ("an epoch", |s| s.4[0].1 = 3),
-        ("another content", |s| s.4[1].5[0].3 ^= 1),
+        ("an epoch", |s| s.views[0].epoch = 3),
+        ("another content", |s| s.views[1].window[0].fingerprint ^= 1),
+        ("a transaction", |s| {
+            s.views[0].open_transaction_offset = Some(0);
+        }),
         ("a producer that the log never saw", |s| {
-            let mut stranger = s.4[0].clone();
-            stranger.0 = 900;
-            s.4.push(stranger);
+            let producer_id = 900;
+            let view = s.views[0].clone();
+            s.views.push(ProducerView {
+                producer_id,
+                ..view
+            });
+        }),
+        ("a source that the log never saw", |s| {
+            s.sources.push((s.views[0].producer_id, 5));
         }),
     ];
     for (name, change) in changes {
         let directory = closed();
-        let log = directory.path().join("orders-0");
-        let path = with_extension(&log, "snapshot").pop().unwrap();
-        let mut snapshot = read_snapshot(&path);
-        assert_eq!(snapshot.4.len(), 2);
-        assert_eq!(snapshot.4[0].5.len(), 5);
+        let mut snapshot = Snapshot::newest(directory.path());
+        assert_eq!(snapshot.views.len(), 2);
+        assert_eq!(snapshot.views[0].window.len(), 5);
+        snapshot.write();
+        assert_eq!(check(directory.path()).problems, []);
         change(&mut snapshot);
-        fs::write(&path, codec::encode(SNAPSHOT, 1, &snapshot)).unwrap();
+        let path = snapshot.write();
         let report = check(directory.path());
         let problems = about(&report, &path);
         assert_eq!(problems.len(), 1, "{name}: {report:?}");
@@ -62,23 +117,35 @@ fn snapshot_that_contradicts_the_log_is_found() {
 #[test]
 fn producer_that_a_snapshot_has_forgotten_is_no_contradiction() {
     let directory = closed();
-    let path = with_extension(&directory.path().join("orders-0"), "snapshot");
-    let mut snapshot = read_snapshot(&path[0]);
-    snapshot.4.remove(0);
-    fs::write(&path[0], codec::encode(SNAPSHOT, 1, &snapshot)).unwrap();
+    let mut snapshot = Snapshot::newest(directory.path());
+    snapshot.views.remove(0);
+    snapshot.write();
     assert_eq!(check(directory.path()).problems, []);
+}
+
+#[test]
+fn under_kafka_a_window_may_be_shorter_but_not_another() {
+    let mut kafka = TopicConfig::default();
+    kafka.set("producer.unknown", "kafka").unwrap();
+    let directory = one_log(kafka);
+    let mut snapshot = Snapshot::newest(directory.path());
+    let forgotten = snapshot.views[0].window.remove(0);
+    snapshot.write();
+    assert_eq!(check(directory.path()).problems, []);
+    snapshot.views[0].window.insert(0, forgotten);
+    snapshot.views[0].window.pop();
+    let path = snapshot.write();
+    let report = check(directory.path());
+    assert_eq!(about(&report, &path)[0].invariant, "I20", "{report:?}");
 }
 
 #[test]
 fn snapshot_above_the_log_is_noted_and_not_compared() {
     let directory = closed();
-    let path = with_extension(&directory.path().join("orders-0"), "snapshot")
-        .pop()
-        .unwrap();
-    let mut snapshot = read_snapshot(&path);
-    snapshot.1 += 5;
-    let above = path.with_file_name(format!("{:020}.snapshot", snapshot.1));
-    fs::write(&above, codec::encode(SNAPSHOT, 1, &snapshot)).unwrap();
+    let mut snapshot = Snapshot::newest(directory.path());
+    snapshot.offset += 5;
+    snapshot.views[0].window.clear();
+    let above = snapshot.write();
     let report = check(directory.path());
     assert_eq!(report.problems, []);
     assert!(
@@ -90,7 +157,12 @@ fn snapshot_above_the_log_is_noted_and_not_compared() {
 
 #[test]
 fn index_that_points_elsewhere_is_found() {
-    let changes: [Change<IndexFile>; 5] = [
+    let changes: [Change<IndexFile>; 6] = [
+        ("behind the end", |i| {
+            let mut last = *i.entries.last().unwrap();
+            last.position = u32::try_from(i.bytes).unwrap() + 1;
+            i.entries.push(last);
+        }),
         ("position", |i| i.entries[0].position += 1),
         ("offset", |i| i.entries[0].relative_offset += 3),
         ("timestamp", |i| i.entries[0].timestamp_before -= 1),
@@ -101,9 +173,9 @@ fn index_that_points_elsewhere_is_found() {
         }),
     ];
     for (name, change) in changes {
-        let directory = big();
+        let directory = one_log(TopicConfig::default());
         let place = Place {
-            disk: std::sync::Arc::new(OsDisk::read_only(directory.path().to_owned()).unwrap()),
+            disk: Arc::new(OsDisk::read_only(directory.path().to_owned()).unwrap()),
             directory: "orders-0".into(),
             log_id: 0,
         };
@@ -125,12 +197,10 @@ fn index_that_points_elsewhere_is_found() {
 }
 
 /// A log with segments that are long enough for index entries.
-fn big() -> tempfile::TempDir {
+fn one_log(config: TopicConfig) -> tempfile::TempDir {
     let directory = tempfile::TempDir::new().unwrap();
-    let engine = log_engine::Engine::open(directory.path()).unwrap();
-    let topic = engine
-        .create_topic("orders", 1, log_engine::TopicConfig::default())
-        .unwrap();
+    let engine = Engine::open(directory.path()).unwrap();
+    let topic = engine.create_topic("orders", 1, config).unwrap();
     crate::directory::fill(&engine, &topic.partition(0).unwrap(), 60);
     engine.close().unwrap();
     assert_eq!(check(directory.path()).problems, []);

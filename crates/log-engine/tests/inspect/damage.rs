@@ -394,3 +394,41 @@ fn damage_above_the_mark_is_no_torn_tail_when_a_later_generation_exists() {
     }
     assert_eq!(bytes.len() as u64, mark.position);
 }
+
+#[test]
+fn mark_inside_of_a_batch_of_a_sealed_segment_is_found() {
+    let directory = closed();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(directory.path().to_owned()).unwrap());
+    let marks = Marks::open(&disk, LOG).unwrap();
+    let within = StableMark {
+        segment_base: 0,
+        position: 100,
+        next_offset: 3,
+        previous_end: 0,
+        clean: false,
+        ..marks.mark().unwrap()
+    };
+    marks.write_mark(&within).unwrap();
+    marks.sync().unwrap();
+    let report = check(directory.path());
+    let problems = about(&report, &directory.path().join(LOG).join("marks"));
+    assert_eq!(problems.len(), 1, "{report:?}");
+    assert_eq!(problems[0].invariant, "R15");
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+}
+
+#[test]
+fn generation_that_went_back_is_found() {
+    let (directory, id, path) = one_producer(&TopicConfig::default());
+    let before = fs::read(directory.path().join("generation")).unwrap();
+    let engine = Engine::open(directory.path()).unwrap();
+    let partition = engine.topic("orders").unwrap().partition(0).unwrap();
+    partition.blocking_append(&batch(id, 0, 8, 2)).unwrap();
+    engine.close().unwrap();
+    assert_eq!(check(directory.path()).problems, []);
+    fs::write(directory.path().join("generation"), before).unwrap();
+    let report = check(directory.path());
+    let marks = directory.path().join(LOG).join("marks");
+    assert_eq!(about(&report, &marks)[0].invariant, "I22", "{report:?}");
+    assert_eq!(about(&report, &path)[0].invariant, "I24", "{report:?}");
+}

@@ -5,6 +5,7 @@ use record_batch::crc32c;
 use segment_storage::Place;
 
 use crate::producers::{ProducerView, WindowEntry};
+use crate::snapshot::NOT_KNOWN;
 
 const ENTRY_BYTES: usize = 46;
 const ENTRIES: usize = 10;
@@ -53,7 +54,7 @@ fn entry(bytes: &[u8]) -> Option<ProducerView> {
         producer_id: i64_at(0)?,
         epoch: i16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?),
         window,
-        last_append_ms: 0,
+        last_append_ms: NOT_KNOWN,
         coordinator_epoch: i32_at(34)?,
         open_transaction_offset: u64::try_from(i64_at(38)?).ok(),
     })

@@ -1,0 +1,75 @@
+//! [`Snapshotter`]: snapshots beside a running log.
+
+use std::sync::Arc;
+
+use segment_storage::{Place, Segment};
+
+use crate::config::{Now, PartitionConfig};
+use crate::error::OpenError;
+use crate::reader::PartitionReader;
+use crate::{recovery, snapshot};
+
+/// Writes snapshots of what is sealed, beside a running log: the previous snapshot and a replay of
+/// what was sealed since, so equal to what a later open would compute (I20).
+pub struct Snapshotter {
+    pub(crate) place: Place,
+    pub(crate) reader: PartitionReader,
+    pub(crate) config: Arc<PartitionConfig>,
+    pub(crate) forgotten_below: i64,
+    /// End of the last batch that was durable when this was made (R15).
+    pub(crate) durable_end: u64,
+}
+
+impl Snapshotter {
+    /// Writes the snapshot at the end of `segment`, which must be sealed, if it is due: when the
+    /// log has grown by four times the last snapshot's size since that was written. Returns
+    /// whether it was.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the snapshot not be written; the older one stays.
+    pub fn after_seal(&self, segment: &Segment, now: Now) -> Result<bool, OpenError> {
+        let Some(footer) = segment.footer() else {
+            return Ok(false);
+        };
+        let io = |source| segment_storage::OpenError::Io {
+            file: self.place.display(""),
+            source,
+        };
+        let newest = snapshot::list(&self.place).map_err(io)?.last().copied();
+        let mut grown = 0;
+        let mut last_bytes = 0;
+        if let Some(offset) = newest {
+            let path = self.place.path(&segment_storage::names::snapshot(offset));
+            last_bytes = self.place.disk.open(&path).map_err(io)?.len();
+            for sealed in self
+                .reader
+                .view()
+                .segments()
+                .iter()
+                .filter_map(|s| s.footer().copied())
+            {
+                if sealed.base_offset >= offset {
+                    grown += sealed.bytes;
+                }
+            }
+        }
+        if newest.is_some() && grown < last_bytes.saturating_mul(4) {
+            return Ok(false);
+        }
+        self.write_at(footer.next_offset, now)?;
+        Ok(true)
+    }
+
+    pub(crate) fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
+        let io = |source| segment_storage::OpenError::Io {
+            file: self.place.display(""),
+            source,
+        };
+        let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
+        let (mut table, _) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
+        table.raise_forgotten_below(self.forgotten_below);
+        snapshot::write(&self.place, end, &table).map_err(io)?;
+        snapshot::prune(&self.place, view.start(), u64::MAX).map_err(io)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Giving up the front of a log.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::SegmentedLog;
+use crate::marks::{LogStart, Marks};
+use crate::segment::{Place, Segment};
+
+impl SegmentedLog {
+    /// Moves the log's start up, durably, then removes the segments that lie wholly below it. The
+    /// active segment stays. A start that is not above the present one changes nothing. All steps
+    /// of [`SegmentedLog::begin_drop`] in one, for callers without a lock.
+    ///
+    /// # Errors
+    /// What the disk says; the start may have moved durably, and files be left, which the next
+    /// open removes.
+    ///
+    /// # Panics
+    /// When `start` is above the published end (row 117: the caller refuses that).
+    pub fn drop_front(&mut self, start: LogStart) -> io::Result<Vec<Arc<Segment>>> {
+        let Some(dropping) = self.begin_drop(start) else {
+            return Ok(Vec::new());
+        };
+        dropping.write()?;
+        let gone = self.dropped(&dropping);
+        dropping.remove(&gone)?;
+        Ok(gone)
+    }
+
+    /// Begins to move the log's start up: [`FrontDrop::write`] without the lock, then
+    /// [`SegmentedLog::dropped`] under it, then [`FrontDrop::remove`] without it. One at a time for
+    /// each log. `None` when the start is not above the present one.
+    ///
+    /// # Panics
+    /// When `start` is above the published end.
+    pub fn begin_drop(&self, start: LogStart) -> Option<FrontDrop> {
+        assert!(
+            start.offset <= self.view.published(),
+            "the start stays below the published end"
+        );
+        let (place, marks) = (self.place.clone(), self.marks.clone());
+        (start.offset > self.view.start()).then_some(FrontDrop {
+            place,
+            marks,
+            start,
+        })
+    }
+
+    /// Takes what lies below the new start out of the readers' view, and says what it was.
+    pub fn dropped(&mut self, dropping: &FrontDrop) -> Vec<Arc<Segment>> {
+        let start = dropping.start.offset;
+        self.view.start.store(start, Ordering::Release);
+        let segments = self.view.segments.load_full();
+        let keep = segments
+            .partition_point(|s| s.base_offset() <= start)
+            .max(1)
+            - 1;
+        let is_sealed = |s: &&Arc<Segment>| s.footer().is_some();
+        let gone: Vec<_> = segments[..keep]
+            .iter()
+            .take_while(is_sealed)
+            .cloned()
+            .collect();
+        self.view
+            .segments
+            .store(Arc::new(segments[gone.len()..].to_vec()));
+        gone
+    }
+}
+
+/// A move of a log's start, cut into steps so that no lock is held while the disk works.
+pub struct FrontDrop {
+    place: Place,
+    marks: Arc<Marks>,
+    start: LogStart,
+}
+
+impl FrontDrop {
+    /// Makes the new start durable, before anything below it is removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self) -> io::Result<()> {
+        self.marks.write_start(&self.start)?;
+        self.marks.sync()
+    }
+
+    /// Removes the files of segments that are out of view. What a failure leaves, the next open
+    /// removes.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
+        for segment in gone {
+            segment.remove()?;
+        }
+        if !gone.is_empty() {
+            self.place.disk.sync_names(&self.place.directory)?;
+        }
+        Ok(())
+    }
+}
