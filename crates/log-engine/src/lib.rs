@@ -53,7 +53,7 @@ pub use error::{
 pub use handle::{Appended, Partition, Pending};
 pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
-pub use producer::{Producer, ProducerBuilder, RecordMetadata, Ticket};
+pub use producer::{Producer, ProducerBuilder, ProducerCounts, RecordMetadata, Ticket};
 pub use reader::{Batches, Reader, ReaderBuilder, Start};
 pub use record::Record;
 pub use record_batch::{

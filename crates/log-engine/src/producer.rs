@@ -239,6 +239,7 @@ impl ProducerBuilder {
             name: self.name,
             resume_from: source.as_ref().map_or(0, |source| source.resume_from),
             state: Mutex::new(State {
+                counts: ProducerCounts::default(),
                 identity,
                 source,
                 topics: HashMap::default(),
@@ -328,7 +329,34 @@ pub(crate) struct ProducerCore {
     is_queued: AtomicBool,
 }
 
+/// What a producer did so far. All but `batches` are counts of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ProducerCounts {
+    /// Sent, each counted once.
+    pub records: u64,
+    /// Batches sent, each counted once.
+    pub batches: u64,
+    /// Sent again.
+    pub retransmitted: u64,
+    /// Answered as stored before, because an earlier try's answer was lost.
+    pub duplicates_answered: u64,
+    /// Not sent, because an earlier run had stored them.
+    pub skipped: u64,
+}
+
+impl std::ops::AddAssign for ProducerCounts {
+    fn add_assign(&mut self, other: ProducerCounts) {
+        self.records += other.records;
+        self.batches += other.batches;
+        self.retransmitted += other.retransmitted;
+        self.duplicates_answered += other.duplicates_answered;
+        self.skipped += other.skipped;
+    }
+}
+
 struct State {
+    counts: ProducerCounts,
     /// Producer id and epoch of lanes to come.
     identity: (i64, i16),
     source: Option<Source>,
@@ -403,6 +431,7 @@ impl ProducerCore {
     fn take(&self, state: &mut State, at: usize, news: LaneNews) -> Option<u64> {
         state.buffered_bytes = state.buffered_bytes.saturating_sub(news.freed_bytes);
         state.failures.extend(news.failed);
+        state.counts += news.counts;
         let mut next_ms = news.next_ms;
         if news.wants_identity {
             match self.engine.core.allocate_producer_id() {
@@ -766,6 +795,7 @@ fn skipped(state: &mut State, at: usize, position: Option<u64>) -> Option<Ticket
         return None;
     }
     source.last = Some(position);
+    state.counts.skipped += 1;
     let outcome = Outcome::default();
     outcome.set(Ok(Stored {
         base_offset: None,
@@ -789,6 +819,16 @@ impl Producer {
     /// stored nothing yet, and without a name. Sending more is safe, what is stored is skipped.
     pub fn resume_from(&self) -> u64 {
         self.handle.core.resume_from
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> ProducerCounts {
+        self.handle.core.state.lock().counts
+    }
+
+    /// Its producer id and epoch now. Several sessions of one producer have several.
+    pub fn identity(&self) -> (i64, i16) {
+        self.handle.core.state.lock().identity
     }
 
     /// The name, if it has one.

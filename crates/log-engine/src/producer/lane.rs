@@ -12,6 +12,7 @@ use bytes::Bytes;
 use partition_log::Rejection;
 use record_batch::{BatchBuilder, Compression, ProducerIdentity, SourcePosition};
 
+use super::ProducerCounts;
 use super::ticket::{Outcome, Stored};
 use crate::append_id::AppendId;
 use crate::error::{AppendError, Unknown};
@@ -59,6 +60,8 @@ struct Sent {
 pub(super) struct LaneNews {
     /// Bytes of the buffer that are free again.
     pub(super) freed_bytes: usize,
+    /// What was sent and answered.
+    pub(super) counts: ProducerCounts,
     /// Batches that failed.
     pub(super) failed: Vec<Arc<Outcome>>,
     /// Nothing more may be sent by this producer.
@@ -367,6 +370,14 @@ impl Lane {
             None if now_ms < sent.retry_ms => return false,
             None => {
                 sent.attempts += 1;
+                let records = u64::from(sent.records);
+                match sent.attempts {
+                    1 => {
+                        news.counts.records += records;
+                        news.counts.batches += 1;
+                    }
+                    _ => news.counts.retransmitted += records,
+                }
                 sent.answer
                     .insert(transport.append(self.partition.clone(), sent.bytes.clone()))
             }
@@ -389,6 +400,9 @@ impl Lane {
         };
         sent.is_answered = true;
         news.freed_bytes += std::mem::take(&mut sent.reserved_bytes);
+        if appended.duplicate {
+            news.counts.duplicates_answered += u64::from(sent.records);
+        }
         let outcome = sent.outcome.clone();
         // What was refused because this one was missing can go now.
         for behind in self.sent.iter_mut().skip(at + 1) {

@@ -9,7 +9,7 @@ use partition_log::{ProducerConfig, ProducerTable, snapshot};
 use record_batch::SourcePosition;
 use segment_storage::{Disk, IndexFile, Marks, OsDisk, Place, codec, names};
 
-use crate::directory::{about, check, closed};
+use crate::directory::{about, check, closed, send_named};
 
 const LOG: &str = "orders-0";
 
@@ -111,6 +111,29 @@ fn snapshot_that_contradicts_the_log_is_found() {
         assert_eq!(problems.len(), 1, "{name}: {report:?}");
         assert_eq!(problems[0].invariant, "I20", "{name}");
         assert_eq!(report.problems.len(), 1, "{name}: {report:?}");
+    }
+}
+
+#[test]
+fn source_of_a_named_producer_is_where_the_log_says() {
+    let directory = tempfile::TempDir::new().unwrap();
+    for positions in [0..6, 4..9] {
+        let engine = Engine::open(directory.path()).unwrap();
+        engine.ensure_topic("orders", 1).unwrap();
+        send_named(&engine, "orders", positions);
+        engine.close().unwrap();
+    }
+    let report = check(directory.path());
+    assert_eq!((report.problems, report.notes), (vec![], vec![]));
+    assert_eq!(report.records, 9);
+    let mut snapshot = Snapshot::newest(directory.path());
+    let id = snapshot.views[0].producer_id;
+    for (last, expected) in [(8, 0), (9, 1)] {
+        snapshot.sources = vec![(id, last)];
+        let path = snapshot.write();
+        let report = check(directory.path());
+        assert_eq!(about(&report, &path).len(), expected, "{last}: {report:?}");
+        assert_eq!(report.problems.len(), expected, "{last}: {report:?}");
     }
 }
 

@@ -10,8 +10,8 @@ use segment_storage::{Disk, Marks, OsDisk, StableMark};
 use tempfile::TempDir;
 
 use crate::directory::{
-    RECORDS, about, append_below_mark, batch, check, closed, copy, fill, mark, small, stored,
-    with_extension,
+    RECORDS, about, append_below_mark, batch, check, closed, copy, fill, mark, send_named, small,
+    stored, with_extension,
 };
 
 const LOG: &str = "orders-0";
@@ -431,4 +431,35 @@ fn generation_that_went_back_is_found() {
     let marks = directory.path().join(LOG).join("marks");
     assert_eq!(about(&report, &marks)[0].invariant, "I22", "{report:?}");
     assert_eq!(about(&report, &path)[0].invariant, "I24", "{report:?}");
+}
+
+#[test]
+fn names_that_are_damaged_or_from_another_time_are_found() {
+    let directory = TempDir::new().unwrap();
+    let engine = Engine::open(directory.path()).unwrap();
+    engine.ensure_topic("orders", 1).unwrap();
+    let early = copy(directory.path());
+    // Past the first block of ids, so that an older allocator does not know the name's.
+    for _ in 0..1_500 {
+        engine.session().unwrap();
+    }
+    send_named(&engine, "orders", 0..3);
+    engine.close().unwrap();
+    let path = directory.path().join("names");
+    let older = copy(directory.path());
+    fs::copy(
+        early.path().join("producer-ids"),
+        older.path().join("producer-ids"),
+    )
+    .unwrap();
+    let report = check(older.path());
+    assert_eq!(
+        about(&report, &older.path().join("names"))[0].invariant,
+        "I15",
+        "{report:?}"
+    );
+    flip(&path, 20);
+    let report = check(directory.path());
+    assert_eq!(about(&report, &path)[0].invariant, "I18", "{report:?}");
+    assert_eq!(report.problems.len(), 1, "{report:?}");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log_engine::inspect::{Problem, VerifyReport, verify};
-use log_engine::{BatchBuilder, Engine, Partition, ProducerIdentity, TopicConfig};
+use log_engine::{BatchBuilder, Engine, Partition, ProducerIdentity, Record, TopicConfig};
 use segment_storage::{Disk, Marks, OsDisk, StableMark};
 use tempfile::TempDir;
 
@@ -49,6 +49,17 @@ pub(crate) fn fill(engine: &Engine, partition: &Partition, batches: u64) {
             .blocking_append(&batch(id, 0, sequence, RECORDS))
             .unwrap();
     }
+}
+
+/// Sends records at these positions of a source under a name.
+pub(crate) fn send_named(engine: &Engine, topic: &str, positions: std::ops::Range<u64>) {
+    let producer = engine.producer().name("importer").open().unwrap();
+    for position in positions {
+        let value = position.to_string();
+        let record = Record::to(topic).value(&value).position(position);
+        producer.blocking_append(record).unwrap();
+    }
+    producer.blocking_close().unwrap();
 }
 
 /// A cleanly closed directory: topic `orders` with two partitions, each of several sealed segments

@@ -8,7 +8,7 @@ use log_engine::inspect::{dump_batches, verify};
 use log_engine::{Engine, TopicConfig};
 use tempfile::TempDir;
 
-use crate::directory::{about, check, copy, files, fill, small};
+use crate::directory::{about, check, copy, files, fill, send_named, small};
 
 const FLIPS: usize = 1_500;
 const WOUNDS: usize = 400;
@@ -36,7 +36,7 @@ impl Random {
 /// Sealed segments, one that is not, indexes, snapshots, two generations; closed cleanly.
 fn directory() -> TempDir {
     let directory = TempDir::new().unwrap();
-    for _ in 0..2 {
+    for round in 0..2 {
         let engine = Engine::open(directory.path()).unwrap();
         for (name, config) in [("small", small()), ("large", TopicConfig::default())] {
             let topic = match engine.topic(name) {
@@ -45,6 +45,7 @@ fn directory() -> TempDir {
             };
             fill(&engine, &topic.partition(0).unwrap(), 25);
         }
+        send_named(&engine, "small", round * 5..round * 5 + 8);
         engine.close().unwrap();
     }
     directory
@@ -131,6 +132,7 @@ fn every_flipped_byte_is_named_or_harmless() {
         "index",
         "log",
         "marks",
+        "names",
         "snapshot",
         "topics",
     ] {
