@@ -3,6 +3,16 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p oncelog-tests --test conformance` writes it anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

@@ -4,6 +4,16 @@
 //! producer without a name has nothing that outlives it, so what it sends again after its own
 //! restart is stored again; that is the documented limit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -3,6 +3,16 @@
 //! Needs `python3` with `kafka-python` (or another interpreter, named by `ONCELOG_PYTHON`); without
 //! it the test says that it was skipped.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

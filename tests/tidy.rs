@@ -1,6 +1,16 @@
 //! Rules about the sources that no compiler checks: who may know whom, where `unsafe` and the
 //! outside world may be, how long a file may be, and that documents name what exists.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

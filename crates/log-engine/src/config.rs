@@ -294,6 +294,16 @@ impl TopicConfig {
         self.batch_bytes_max
     }
 
+    /// Capacity of a segment, in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Elapsed milliseconds since its last append after which a producer is forgotten.
+    pub fn producer_expiry_ms(&self) -> u64 {
+        self.producer_expiry_ms
+    }
+
     /// Batches of a producer that are recognised when they come again.
     pub fn producer_window(&self) -> u32 {
         self.producer_window

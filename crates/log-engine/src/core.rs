@@ -1,11 +1,11 @@
 //! What the engine's handles and its threads share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use pid_allocator::{AllocateError, PidAllocator};
@@ -190,15 +190,30 @@ impl Core {
             .find_map(|producer| producer.unanswered_outcome(id))
     }
 
+    /// Has every log know the named producers for good, and forget positions of ids that no name
+    /// has any more (I18).
+    pub(crate) fn keep_names(&self) {
+        let Some(names) = &self.names else { return };
+        let ids: BTreeSet<i64> = names.all().into_iter().map(|(_, id)| id).collect();
+        for partition in self.partitions() {
+            if let Some(mut log) = partition.log() {
+                let producers = log.producers_mut();
+                ids.iter().for_each(|&id| producers.keep(id));
+                producers.sources_mut().retain(|id| ids.contains(&id));
+            }
+        }
+    }
+
     // Hands over what producers have buffered, before appends are refused.
     fn close_producers(&self) {
         let producers = self.live_producers();
         for producer in &producers {
             producer.begin_close();
         }
-        let timeout = self.config.close_timeout / 2;
+        let until = Instant::now() + self.config.close_timeout / 2;
         for producer in producers {
-            if blocking::wait_for(timeout, producer.flush()).is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if blocking::wait_for(left, producer.drain()).is_none() {
                 producer.abandon();
             }
         }

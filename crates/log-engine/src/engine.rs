@@ -351,6 +351,7 @@ impl Engine {
                 .write()
                 .insert(topic.name.clone(), Arc::new(topic));
         }
+        core.keep_names();
         Engine::start(core, report)
     }
 

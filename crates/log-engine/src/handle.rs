@@ -280,6 +280,7 @@ impl Partition {
         now.elapsed_ms.saturating_add(self.timeout_ms())
     }
 
+    #[inline]
     pub(crate) fn write(&self, batch: &Batch<'_>, now: Now) -> Result<Written, AppendError> {
         let (written, follow) = self.state.write(batch, self.level, now);
         self.engine.core.follow_up(&self.state, follow);
@@ -307,6 +308,7 @@ impl Partition {
     }
 
     /// As [`Partition::answer`], on a thread that may wait, as the caller has made sure.
+    #[inline]
     pub(crate) fn blocking_answer(&self, written: &Written) -> Result<Appended, AppendError> {
         match self.state.promised(written, self.level) {
             Some(answer) => answer.map(|()| self.finished(written)),

@@ -10,7 +10,6 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use record_batch::SourcePosition;
 use segment_storage::{Disk, StateFileError, state_file};
 use serde::{Deserialize, Serialize};
 
@@ -25,24 +24,31 @@ const VERSION: u16 = 1;
 const EPOCH_MAX: i16 = i16::MAX - 1;
 
 /// What is stored of a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) producer_id: i64,
     pub(crate) producer_epoch: i16,
     /// Partitions of each topic, by its identity, that the name routes by.
     pub(crate) partitions: BTreeMap<u128, u32>,
-    /// Positions that an earlier id of the name reached: topic, partition, last position, floor.
-    pub(crate) carried: Vec<(u128, u32, u64, u64)>,
+    /// Positions that earlier ids of the name reached.
+    pub(crate) carried: Vec<Carried>,
+}
+
+/// How far an earlier id of a name got in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    pub(crate) topic: u128,
+    /// By how many partitions it routed.
+    pub(crate) partitions: u32,
+    pub(crate) partition: u32,
+    pub(crate) last: u64,
+    pub(crate) floor: u64,
 }
 
 impl Identity {
-    /// How far an earlier id of the name got in a partition.
-    pub(crate) fn carried(&self, topic: u128, partition: u32) -> Option<SourcePosition> {
-        let found = self
-            .carried
-            .iter()
-            .find(|c| (c.0, c.1) == (topic, partition));
-        found.map(|&(_, _, last, floor)| SourcePosition { last, floor })
+    /// Whether the name may have written to a topic.
+    pub(crate) fn wrote_to(&self, topic: u128) -> bool {
+        self.partitions.contains_key(&topic) || self.carried.iter().any(|c| c.topic == topic)
     }
 
     /// Whether the next holder needs another producer id.

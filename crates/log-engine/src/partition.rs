@@ -131,6 +131,7 @@ impl PartitionState {
     }
 
     /// Puts a batch into the log, or finds it there. Never waits.
+    #[inline]
     pub(crate) fn write(
         &self,
         batch: &Batch<'_>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::env::Time;
 use crate::producer::ProducerCore;
@@ -22,6 +22,10 @@ struct Queue {
     /// By elapsed ms and, to tell them apart, by address. Each producer has at most one entry.
     timed: BTreeMap<(u64, usize), Arc<ProducerCore>>,
     times: HashMap<usize, u64>,
+    /// To be dropped, outside of the lock.
+    spent: Vec<Arc<ProducerCore>>,
+    /// The producer whose turn it is, by address.
+    busy: Option<usize>,
     is_started: bool,
     is_stopped: bool,
 }
@@ -58,17 +62,55 @@ impl Senders {
         if !queue.is_stopped {
             queue.ready.push_back(producer);
             drop(queue);
-            self.wanted.notify_one();
+            self.wanted.notify_all();
         }
+    }
+
+    /// Has the sender's thread drop a handle: the last one of an engine may go with it.
+    pub(crate) fn bury(&self, producer: Arc<ProducerCore>) {
+        let mut queue = self.queue.lock();
+        if !queue.is_stopped {
+            queue.spent.push(producer);
+            drop(queue);
+            self.wanted.notify_all();
+        }
+    }
+
+    /// Lets go of a producer that needs no turn any more. Waits for the one it may be taking.
+    pub(crate) fn forget(&self, producer: &Arc<ProducerCore>) {
+        let address = Arc::as_ptr(producer).addr();
+        let is_other = |other: &Arc<ProducerCore>| !Arc::ptr_eq(other, producer);
+        let mut queue = self.queue.lock();
+        let timed = queue
+            .times
+            .remove(&address)
+            .and_then(|ms| queue.timed.remove(&(ms, address)));
+        queue.ready.retain(is_other);
+        queue.spent.retain(is_other);
+        while queue.busy == Some(address) && !queue.is_stopped {
+            self.wanted.wait(&mut queue);
+        }
+        drop(queue);
+        drop(timed);
     }
 
     /// The loop of the sender's thread.
     pub(crate) fn work(&self, time: &Time) {
         while let Some(producer) = self.next(time) {
-            let (next_ms, is_done) = producer.turn();
+            let turn = std::panic::AssertUnwindSafe(|| producer.turn());
+            let (next_ms, is_done) = std::panic::catch_unwind(turn).unwrap_or_else(|_| {
+                // A transport that panics costs its own producer, and no other.
+                producer.abandon();
+                (None, true)
+            });
             let next_ms = next_ms.filter(|_| !is_done);
+            let mut queue = self.queue.lock();
+            let left = queue.schedule(producer, next_ms);
+            drop(queue);
             // Outside of the lock: the last handle of an engine may go with it.
-            drop(self.queue.lock().schedule(producer, next_ms));
+            drop(left);
+            self.queue.lock().busy = None;
+            self.wanted.notify_all();
         }
     }
 
@@ -78,13 +120,20 @@ impl Senders {
             if queue.is_stopped {
                 return None;
             }
+            let spent = std::mem::take(&mut queue.spent);
+            if !spent.is_empty() {
+                MutexGuard::unlocked(&mut queue, || drop(spent));
+                continue;
+            }
             if let Some(producer) = queue.ready.pop_front() {
+                queue.busy = Some(Arc::as_ptr(&producer).addr());
                 return Some(producer);
             }
             let now_ms = time.now().elapsed_ms;
             match queue.timed.first_key_value().map(|(key, _)| *key) {
                 Some(key) if key.0 <= now_ms => {
                     queue.times.remove(&key.1);
+                    queue.busy = Some(key.1);
                     return queue.timed.remove(&key);
                 }
                 Some((at_ms, _)) => {
@@ -104,6 +153,7 @@ impl Senders {
         let left = (
             std::mem::take(&mut queue.ready),
             std::mem::take(&mut queue.timed),
+            std::mem::take(&mut queue.spent),
         );
         drop(queue);
         // Outside of the lock: the last handle of an engine may go with them.

@@ -146,6 +146,7 @@ impl Appender {
         Ok(self.partition.pending(written))
     }
 
+    #[inline]
     fn build(
         &mut self,
         records: &[Record<'_>],

@@ -13,6 +13,8 @@
 mod config;
 mod error;
 mod log;
+#[cfg(oncelog_planted)]
+pub mod planted;
 pub mod producer;
 pub mod producers;
 mod reader;

@@ -165,6 +165,7 @@ impl PartitionLog {
     ///
     /// # Errors
     /// [`AppendError`]. The log and what is known of its producers are then as before.
+    #[inline]
     pub fn append(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
         if let Some(corruption) = &self.corruption {
             return Err(corruption.clone().into());
@@ -199,6 +200,7 @@ impl PartitionLog {
     }
 
     // Steps 3, 4, 6 and 7 of the order in which Kafka's broker validates; 5 is `Batch::parse`.
+    #[inline]
     fn check(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
         let sound = batch.check_from_producer();
         if let Err(error @ BatchError::BaseOffset { .. }) = sound {
@@ -219,6 +221,7 @@ impl PartitionLog {
         Ok(())
     }
 
+    #[inline]
     fn write(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
         let base_offset = self.segments.next_offset();
         let log_append_time = self.config.log_append_time.then_some(now.wall_ms);

@@ -41,8 +41,9 @@ struct Source {
     floor: u64,
 }
 
+/// One producer, as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Producer {
+pub(crate) struct Producer {
     producer_id: i64,
     epoch: i16,
     last_append_ms: u64,
@@ -110,12 +111,28 @@ fn last_sequence(first: i32, count: u32) -> i32 {
 /// # Errors
 /// What the disk says; an older snapshot stays.
 pub fn write(place: &Place, offset: u64, table: &ProducerTable) -> io::Result<()> {
-    if table.memory_bytes() > TABLE_BYTES_MAX {
+    write_with(place, offset, table, Vec::new())
+}
+
+/// As [`write`], with producers that are not in the table but belong to it.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_with(
+    place: &Place,
+    offset: u64,
+    table: &ProducerTable,
+    others: Vec<ProducerView>,
+) -> io::Result<()> {
+    let batches: usize = others.iter().map(|view| view.window.len()).sum();
+    let others_bytes = (others.len() + batches) * size_of::<ProducerView>();
+    if table.memory_bytes() + others_bytes > TABLE_BYTES_MAX {
         return Err(io::Error::other(
             "the producer table is too large for a snapshot",
         ));
     }
-    let mut producers: Vec<Producer> = table.iter().map(Producer::from).collect();
+    let known = table.iter().chain(others);
+    let mut producers: Vec<Producer> = known.map(Producer::from).collect();
     producers.sort_unstable_by_key(|p| p.producer_id);
     let file = File {
         log_id: place.log_id,

@@ -26,6 +26,11 @@ impl Sources {
         self.positions.iter().map(|(&id, &position)| (id, position))
     }
 
+    /// Drops the positions of all other producers.
+    pub fn retain(&mut self, is_kept: impl Fn(i64) -> bool) {
+        self.positions.retain(|&id, _| is_kept(id));
+    }
+
     /// Takes note of a batch that is in the log. Positions only rise.
     pub fn apply(&mut self, producer_id: i64, position: SourcePosition) {
         let known = self.positions.entry(producer_id).or_insert(position);

@@ -20,6 +20,12 @@ pub const FILE_NAME: &str = "producer-ids";
 /// The last id at which a block may begin: 2^63 - 1 - 1000.
 pub(crate) const LAST_START: i64 = i64::MAX - BLOCK;
 
+/// Reservations that may fail in a row.
+const FAILURES_MAX: i64 = 1_000;
+
+/// Ids that are skipped when one slot is lost: more than a slot can be ahead of the other one.
+const SKIP: i64 = (FAILURES_MAX + 2) * BLOCK;
+
 const MAGIC: [u8; 4] = *b"OLPI";
 const PAIR: usize = 0;
 
@@ -41,6 +47,7 @@ pub fn inspect(disk: &Arc<dyn Disk>) -> Result<(i64, usize), AllocateError> {
         slots,
         file,
         bound: 0,
+        failures: 0,
     }
     .stored()?;
     Ok((bound, damaged))
@@ -53,6 +60,8 @@ pub(crate) struct Reservation {
     file: String,
     /// Never below the start of the last block that was reserved plus [`BLOCK`].
     bound: i64,
+    /// Reservations that failed in a row; each may have moved what one slot holds by a block.
+    failures: i64,
 }
 
 impl Reservation {
@@ -69,14 +78,22 @@ impl Reservation {
     fn replace(disk: &Arc<dyn Disk>, start: i64) -> Result<Self, AllocateError> {
         let file = disk.display(FILE_NAME);
         let first = |slots: &SlotFile| slots.write(PAIR, &Stored { next_start: start });
-        match SlotFile::create(disk, "", FILE_NAME, MAGIC, 1, first) {
-            Ok(slots) => Ok(Self {
-                slots,
-                file,
-                bound: start,
-            }),
-            Err(source) => Err(AllocateError::Io { file, source }),
-        }
+        let made = SlotFile::create(disk, "", FILE_NAME, MAGIC, 1, first).and_then(|slots| {
+            // Into the other slot, too: that one of them is not valid shall mean damage.
+            first(&slots)?;
+            slots.sync()?;
+            Ok(slots)
+        });
+        let slots = made.map_err(|source| AllocateError::Io {
+            file: file.clone(),
+            source,
+        })?;
+        Ok(Self {
+            slots,
+            file,
+            bound: start,
+            failures: 0,
+        })
     }
 
     /// Opens the file as the device has it (R7).
@@ -90,9 +107,41 @@ impl Reservation {
             slots,
             file,
             bound: 0,
+            failures: 0,
         };
         reservation.bound = reservation.stored()?;
+        reservation.skip_what_a_slot_may_have_held()?;
         Ok(reservation)
+    }
+
+    // One slot is enough after a torn write: the other one is newer than every id handed out. But
+    // damage at rest may have taken the newest one, and its block with it. Nobody can tell which,
+    // so all blocks that it may have reserved are skipped (I15).
+    fn skip_what_a_slot_may_have_held(&mut self) -> Result<(), AllocateError> {
+        let valid = self
+            .slots
+            .valid_slots(PAIR)
+            .map_err(|source| AllocateError::Io {
+                file: self.file.clone(),
+                source,
+            })?;
+        if valid == 2 || self.bound > LAST_START - SKIP {
+            return Ok(());
+        }
+        self.write(self.bound + SKIP)
+    }
+
+    fn write(&mut self, next_start: i64) -> Result<(), AllocateError> {
+        let written = self.slots.write(PAIR, &Stored { next_start });
+        written
+            .and_then(|()| self.slots.sync())
+            .map_err(|source| AllocateError::Io {
+                file: self.file.clone(),
+                source,
+            })?;
+        self.bound = next_start;
+        self.failures = 0;
+        Ok(())
     }
 
     /// The first id that is not reserved.
@@ -120,15 +169,15 @@ impl Reservation {
         if start > LAST_START {
             return Err(AllocateError::OutOfIds { next: start });
         }
-        let next_start = start + BLOCK;
-        let written = self.slots.write(PAIR, &Stored { next_start });
-        if let Err(source) = written.and_then(|()| self.slots.sync()) {
+        if self.failures >= FAILURES_MAX {
             return Err(AllocateError::Io {
                 file: self.file.clone(),
-                source,
+                source: io::Error::other("too many reservations failed; open the directory again"),
             });
         }
-        self.bound = next_start;
+        let next_start = start + BLOCK;
+        self.failures += 1;
+        self.write(next_start)?;
         Ok(start..next_start)
     }
 }

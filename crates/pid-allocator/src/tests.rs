@@ -393,3 +393,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn damage_to_either_slot_never_repeats_an_id() {
+    for slot in 0..2u64 {
+        for runs in 1..4 {
+            let disk = MemoryDisk::new();
+            let mut highest = -1;
+            PidAllocator::create(Arc::new(disk.clone())).unwrap();
+            for _ in 0..runs {
+                let ids = PidAllocator::open(Arc::new(disk.clone())).unwrap();
+                highest = ids.allocate().unwrap();
+            }
+            disk.corrupt(FILE_NAME, 512 * slot + 20, 0x40);
+            let ids = PidAllocator::open(Arc::new(disk.clone())).unwrap();
+            let next = ids.allocate().unwrap();
+            assert!(
+                next > highest,
+                "slot {slot}, {runs} runs: {next} after {highest}"
+            );
+            // The damage is healed: the skip is not repeated.
+            let again = PidAllocator::open(Arc::new(disk.clone()))
+                .unwrap()
+                .allocate()
+                .unwrap();
+            assert_eq!(again, next + BLOCK);
+        }
+    }
+}

@@ -89,6 +89,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`BatchError::BaseOffset`], [`BatchError::Count`], [`BatchError::Control`],
     /// [`BatchError::Identity`].
+    #[inline]
     pub fn check_from_producer(&self) -> Result<(), BatchError> {
         let header = &self.header;
         if header.base_offset != 0 {

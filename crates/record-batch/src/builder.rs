@@ -132,6 +132,7 @@ impl BatchBuilder {
     /// # Errors
     /// [`BatchError::Full`] when the batch would exceed 2^31 - 1 bytes, or a single part of the
     /// record does. The builder is as it was before.
+    #[inline]
     pub fn push(
         &mut self,
         timestamp_ms: i64,
@@ -254,6 +255,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// As [`BatchBuilder::build`].
+    #[inline]
     pub fn build_batch(
         &mut self,
         identity: Option<ProducerIdentity>,

@@ -23,6 +23,7 @@ pub struct Stamp {
 ///
 /// Base offset and leader epoch lie outside of the checksummed range, so the producer's CRC stays.
 /// A log-append time lies inside; the CRC is computed anew only when the time or its flag changes.
+#[inline]
 pub fn stamped_header(batch: &Batch<'_>, stamp: Stamp) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header.copy_from_slice(&batch.bytes()[..HEADER_BYTES]);
@@ -48,6 +49,7 @@ pub fn stamped_header(batch: &Batch<'_>, stamp: Stamp) -> [u8; HEADER_BYTES] {
 ///
 /// It is the batch's CRC, except in logs with `log_append_time`: their stamp changes the CRC, so
 /// there it is the CRC-32C of everything from the producer id (byte 43) on.
+#[inline]
 pub fn fingerprint(batch: &Batch<'_>, log_append_time: bool) -> u32 {
     if log_append_time {
         crc32c(&batch.bytes()[at::PRODUCER_ID..])

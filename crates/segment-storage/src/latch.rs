@@ -47,6 +47,7 @@ impl Latch {
     ///
     /// # Errors
     /// The reason of the first failure.
+    #[inline]
     pub fn check(&self) -> Result<(), Latched> {
         match self.closed.get() {
             None => Ok(()),

@@ -197,6 +197,7 @@ impl SegmentedLog {
     ///
     /// # Panics
     /// When the header's base offset is not the next one (I4).
+    #[inline]
     pub fn append(
         &mut self,
         header: &BatchHeader,
@@ -263,6 +264,7 @@ impl SegmentedLog {
         }
     }
 
+    #[inline]
     fn make_room(&mut self, bytes: u64) -> Result<(), WriteError> {
         let fits = |a: &Active| {
             a.position + bytes <= a.capacity

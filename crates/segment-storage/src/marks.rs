@@ -92,9 +92,13 @@ impl Marks {
             forgotten_below: -1,
         };
         let slots = SlotFile::create(disk, directory, FILE, MAGIC, 3, |slots| {
-            slots.write(MARK, &mark)?;
-            slots.write(CEILING, &ceiling)?;
-            slots.write(START, &start)
+            // Into both slots of each pair: one that is damaged later is then no loss.
+            for _ in 0..2 {
+                slots.write(MARK, &mark)?;
+                slots.write(CEILING, &ceiling)?;
+                slots.write(START, &start)?;
+            }
+            Ok(())
         })?;
         Ok(Marks { log_id, slots })
     }

@@ -6,8 +6,8 @@ use record_batch::{Batch, BatchError, BatchHeader, HEADER_BYTES};
 
 use crate::disk::DiskFile;
 
-/// Bytes read at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes read at a time: they are in the processor's cache still when they are looked at.
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// How much of each batch is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -274,6 +274,23 @@ impl SlotFile {
         Ok(fewest)
     }
 
+    /// How many of a pair's two slots hold a value: one before the second write, and after damage.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn valid_slots(&self, pair: usize) -> io::Result<usize> {
+        let _whole = self.writing.lock();
+        let slots = self.load(pair)?;
+        let is_valid =
+            |slot: &&[u8; SLOT_BYTES]| codec::open_prefix(self.magic, VERSION, *slot).is_ok();
+        Ok(slots
+            .as_chunks::<SLOT_BYTES>()
+            .0
+            .iter()
+            .filter(is_valid)
+            .count())
+    }
+
     /// Writes a value, unsynced, into the slot that does not hold the last synced one.
     ///
     /// # Errors

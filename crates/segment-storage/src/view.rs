@@ -319,16 +319,13 @@ impl LogView {
     /// the next place that an index names, or the next segment.
     pub fn next_readable(&self, after: u64) -> Option<u64> {
         let segments = self.segments.load();
-        let at = segments
-            .partition_point(|s| s.base_offset() <= after)
-            .checked_sub(1)?;
-        let base = segments[at].base_offset();
-        let entry = segments[at]
-            .index()
-            .ok()
-            .and_then(|i| i.above_offset(after - base));
-        let in_segment = entry.map(|e| base + u64::from(e.relative_offset));
-        in_segment.or_else(|| segments.get(at + 1).map(|s| s.base_offset()))
+        let next = segments.partition_point(|s| s.base_offset() <= after);
+        let in_segment = next.checked_sub(1).and_then(|at| {
+            let base = segments[at].base_offset();
+            let entry = segments[at].index().ok()?.above_offset(after - base)?;
+            Some(base + u64::from(entry.relative_offset))
+        });
+        in_segment.or_else(|| segments.get(next).map(|s| s.base_offset()))
     }
 
     fn io(&self, segment: &Segment, source: std::io::Error) -> ReadError {

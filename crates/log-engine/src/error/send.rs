@@ -5,7 +5,7 @@ use record_batch::BatchError;
 use super::{Action, AppendError, SessionError, TopicError};
 
 /// Why a record was not handed over. The producer goes on as if the call had not been made; only
-/// `Stopped` and `Closed` stay.
+/// `Fenced`, `Stopped` and `Closed` stay.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -27,7 +27,7 @@ pub enum SendError {
     },
     /// The record is too large.
     #[error(
-        "record of {bytes} bytes for topic {topic} exceeds max_record_bytes {limit}; raise it or split the record"
+        "record of {bytes} bytes for topic {topic} exceeds {setting} {limit}; raise it or split the record"
     )]
     TooLarge {
         /// The topic.
@@ -36,6 +36,8 @@ pub enum SendError {
         bytes: usize,
         /// The limit in force.
         limit: usize,
+        /// The setting it comes from: the producer's, or the topic's.
+        setting: &'static str,
     },
     /// The record cannot be encoded.
     #[error("a record for topic {topic} cannot be encoded: {error}")]
@@ -55,6 +57,12 @@ pub enum SendError {
         name: Box<str>,
         /// Who has it.
         holder: Box<str>,
+    },
+    /// Another handle took the name over.
+    #[error("producer name {name:?} was taken over by another handle; stop this one")]
+    Fenced {
+        /// The name.
+        name: Box<str>,
     },
     /// Not a name that a producer may have.
     #[error("{name:?} is no producer name: 1 to 255 bytes without a NUL are")]
@@ -79,7 +87,7 @@ pub enum SendError {
     Position,
     /// The name routes by a number of partitions that the topic no longer has.
     #[error(
-        "producer {name:?} wrote to {before} partitions of topic {topic}, which has {now}: records would go to other partitions than before, where what is stored already is not recognised; open with repartition to accept that"
+        "producer {name:?} wrote to {before} partitions of topic {topic}, which has {now}: keys would go to other partitions than before, so their order against what is stored would be lost; open with repartition to accept that"
     )]
     Repartitioned {
         /// The name.
@@ -141,7 +149,7 @@ impl SendError {
             SendError::LogFenced { .. } => Action::Reopen,
             SendError::Io { .. } => Action::FreeSpace,
             SendError::TooLarge { .. } | SendError::Invalid { .. } => Action::FixData,
-            SendError::Stopped(_) | SendError::Closed => Action::Stop,
+            SendError::Fenced { .. } | SendError::Stopped(_) | SendError::Closed => Action::Stop,
             _ => Action::FixCall,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use segment_storage::slot_file::SLOT_BYTES;
 use segment_storage::{
-    DirectoryEntry, Disk, OsDisk, StateFileError, codec::CodecError, marks, state_file,
+    DirectoryEntry, Disk, Marks, OsDisk, StateFileError, codec::CodecError, marks, state_file,
 };
 
 use super::InspectError;
@@ -219,16 +219,40 @@ fn check_logs(
     for entry in &after {
         // Whoever makes or removes a topic has it in the list before, or after.
         let belongs = topics.iter().chain(&topics_after).any(|topic| {
-            let number = entry.name.strip_prefix(&*topic.name);
-            let number = number.and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
-            number.is_some_and(|number| {
-                LogName(&topic.name, number).to_string() == entry.name && number < topic.partitions
-            })
+            partition_of(topic, &entry.name).is_some_and(|number| number < topic.partitions)
         });
-        if !belongs {
+        if belongs {
+            continue;
+        }
+        if topics_after
+            .iter()
+            .any(|topic| is_being_added(disk, topic, entry))
+        {
+            let shown = disk.display(&entry.name);
+            findings.note(format!(
+                "{shown}: a partition that is being added, or whose adding a crash interrupted"
+            ));
+        } else {
             check_stray(disk, entry, findings);
         }
     }
+}
+
+// Partitions are added to a topic when their folders are made, which hold nothing else until then.
+fn is_being_added(disk: &Arc<dyn Disk>, topic: &TopicEntry, entry: &DirectoryEntry) -> bool {
+    let Some(number) = partition_of(topic, &entry.name) else {
+        return false;
+    };
+    let is_empty = disk.list(&entry.name).is_ok_and(|files| files.len() == 1);
+    let log_id = topics::log_id(topic.id, number);
+    is_empty && Marks::open(disk, &entry.name).is_ok_and(|marks| marks.log_id() == log_id)
+}
+
+// Which partition of the topic has that folder, be it one that the topic has or not.
+fn partition_of(topic: &TopicEntry, folder: &str) -> Option<u32> {
+    let number = folder.strip_prefix(&*topic.name)?.strip_prefix('-')?;
+    let number = number.parse().ok()?;
+    (LogName(&topic.name, number).to_string() == folder).then_some(number)
 }
 
 fn is_log(disk: &Arc<dyn Disk>, entry: &DirectoryEntry) -> bool {

@@ -6,21 +6,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use partition_log::Rejection;
-use record_batch::{BatchBuilder, Compression, ProducerIdentity, SourcePosition};
+use record_batch::{BatchBuilder, BatchError, Compression, ProducerIdentity, SourcePosition};
 
 use super::ProducerCounts;
-use super::ticket::{Outcome, Stored};
+use super::ticket::Outcome;
 use crate::append_id::AppendId;
-use crate::error::{AppendError, Unknown};
-use crate::handle::{Appended, Partition};
-use crate::transport::{Answer, Transport, TransportError};
+use crate::error::AppendError;
+use crate::handle::Partition;
+use crate::transport::Answer;
 
-/// First pause before a batch is sent again, and the longest; each is twice the one before.
-const BACKOFF_MS: (u64, u64) = (1, 1_000);
+mod flight;
 
 /// A batch that still takes records.
 struct Filling {
@@ -68,8 +65,6 @@ pub(super) struct LaneNews {
     pub(super) stopped: Option<AppendError>,
     /// When the lane wants another turn, in elapsed ms.
     pub(super) next_ms: Option<u64>,
-    /// Somebody else sends with this producer's identity, or the log forgot it.
-    pub(super) wants_identity: bool,
 }
 
 /// Limits and times of a lane.
@@ -90,12 +85,21 @@ pub(super) struct Lane {
     producer_id: i64,
     producer_epoch: i16,
     next_sequence: i32,
+    /// When the identity was new, or last used, in elapsed ms.
+    used_ms: u64,
+    /// Every epoch of the id was used.
+    is_spent: bool,
+    /// A request may still be on its way whose answer nobody awaits.
+    may_come_again: bool,
     filling: Option<Filling>,
     sent: VecDeque<Sent>,
     spare: Option<BatchBuilder>,
     undurable: VecDeque<Undurable>,
     /// Position below which everything is durable, for the batch that is built next.
     floor: u64,
+    /// What the batch before carried, for a build with mistakes put in (see `tests/planted`).
+    #[cfg(oncelog_planted)]
+    position_before: Option<u64>,
 }
 
 /// Where a record went in its batch.
@@ -110,7 +114,15 @@ impl Lane {
         (partition, topic_id): (Partition, u128),
         settings: LaneSettings,
         (producer_id, producer_epoch): (i64, i16),
+        used_ms: u64,
     ) -> Lane {
+        let config = &partition.state.config;
+        let segment_bytes = usize::try_from(config.segment_bytes()).unwrap_or(usize::MAX);
+        let fits = config.batch_bytes_max().min(segment_bytes);
+        let settings = LaneSettings {
+            batch_bytes: settings.batch_bytes.min(fits),
+            ..settings
+        };
         Lane {
             partition,
             topic_id,
@@ -118,11 +130,16 @@ impl Lane {
             producer_id,
             producer_epoch,
             next_sequence: 0,
+            used_ms,
+            is_spent: false,
+            may_come_again: false,
             filling: None,
             sent: VecDeque::new(),
             spare: None,
             undurable: VecDeque::new(),
             floor: 0,
+            #[cfg(oncelog_planted)]
+            position_before: None,
         }
     }
 
@@ -165,13 +182,36 @@ impl Lane {
         self.filling.is_none() && self.sent.is_empty()
     }
 
+    /// Whether the batch that fills may have to wait for its time.
+    pub(super) fn lingers(&self) -> bool {
+        self.filling.is_some() && self.settings.linger_ms > 0
+    }
+
     /// Whether a turn would send the batch that fills, or one that waits.
     pub(super) fn is_sendable(&self, now_ms: u64) -> bool {
-        let has_room = self.sent.len() < self.settings.in_flight_max;
-        let lingered = |f: &Filling| now_ms >= f.since_ms + self.settings.linger_ms;
-        has_room
-            && (self.filling.as_ref().is_some_and(lingered)
-                || self.sent.iter().any(|s| s.attempts == 0))
+        let limit = self.in_flight();
+        let closes = self.sent.len() < limit && self.has_lingered(now_ms);
+        closes || self.sent.iter().take(limit).any(|s| s.attempts == 0)
+    }
+
+    fn has_lingered(&self, now_ms: u64) -> bool {
+        let filling = self.filling.as_ref();
+        filling.is_some_and(|f| now_ms >= self.lingers_until(f))
+    }
+
+    fn lingers_until(&self, filling: &Filling) -> u64 {
+        filling.since_ms.saturating_add(self.settings.linger_ms)
+    }
+
+    // How many batches, of the oldest, may be under way. The first of a session goes alone: were
+    // it overtaken, a log that accepts producers it does not know would begin with the wrong one.
+    fn in_flight(&self) -> usize {
+        let oldest = self.sent.iter().find(|s| !s.is_answered);
+        if oldest.is_some_and(|s| s.base_sequence == 0) {
+            1
+        } else {
+            self.settings.in_flight_max
+        }
     }
 
     /// Whether an append id is one of this lane's present identity.
@@ -210,6 +250,39 @@ impl Lane {
         sent.chain(self.filling.iter().map(|f| &f.outcome))
     }
 
+    /// The limit of the topic that a batch of this size is above, and the setting's name. A batch
+    /// that will be compressed may fit all the same, and the log decides.
+    pub(super) fn limit_below(&self, bytes: usize) -> Option<(usize, &'static str)> {
+        if self.settings.compression != Compression::None {
+            return None;
+        }
+        let config = &self.partition.state.config;
+        let segment_bytes = usize::try_from(config.segment_bytes()).unwrap_or(usize::MAX);
+        let batch = (config.batch_bytes_max(), "max.message.bytes");
+        let segment = (segment_bytes, "segment.bytes");
+        [batch, segment]
+            .into_iter()
+            .find(|(limit, _)| bytes > *limit)
+    }
+
+    /// Whether the identity may not be given to a record: every epoch was used, or the log may have
+    /// forgotten the id, or forget it before the batch arrives.
+    pub(super) fn is_stale(&self, now_ms: u64) -> bool {
+        let patience = self.partition.state.config.producer_expiry_ms() / 2;
+        let is_old = || now_ms.saturating_sub(self.used_ms) >= patience;
+        self.is_spent || (!self.settings.is_named && self.is_idle() && is_old())
+    }
+
+    /// Goes on under another producer id. Nothing is unanswered.
+    pub(super) fn renew(&mut self, producer_id: i64, now_ms: u64) {
+        self.producer_id = producer_id;
+        self.producer_epoch = 0;
+        self.next_sequence = 0;
+        self.used_ms = now_ms;
+        self.is_spent = false;
+        self.may_come_again = false;
+    }
+
     /// Adds a record to the batch that fills; `push` writes it. Closes the batch before it when
     /// that is full.
     pub(super) fn push(
@@ -217,8 +290,8 @@ impl Lane {
         now_ms: u64,
         bytes: usize,
         position: Option<u64>,
-        push: impl FnOnce(&mut BatchBuilder, bool) -> Result<(), record_batch::BatchError>,
-    ) -> Result<Placed, record_batch::BatchError> {
+        push: impl FnOnce(&mut BatchBuilder, bool) -> Result<(), BatchError>,
+    ) -> Result<Placed, BatchError> {
         let full = |f: &Filling| f.builder.size_upper_bound() + bytes > self.settings.batch_bytes;
         if self.filling.as_ref().is_some_and(full) {
             self.close_batch();
@@ -238,6 +311,7 @@ impl Lane {
         let index = filling.builder.len();
         let pushed = push(&mut filling.builder, is_first);
         if pushed.is_ok() {
+            self.used_ms = now_ms;
             filling.reserved_bytes += bytes;
             filling.last_position = position;
             filling.outcome.add_ticket();
@@ -270,6 +344,11 @@ impl Lane {
         self.producer_id
     }
 
+    /// Whether a batch of the present id may still arrive at the log.
+    pub(super) fn may_come_again(&self) -> bool {
+        self.may_come_again || !self.is_idle()
+    }
+
     fn close_batch(&mut self) {
         let Some(mut filling) = self.filling.take() else {
             return;
@@ -277,320 +356,51 @@ impl Lane {
         let identity = self.identity(self.next_sequence);
         let records = filling.builder.len();
         if let Some(last) = filling.last_position {
-            filling.builder.set_source(SourcePosition {
-                last,
-                floor: self.floor,
-            });
+            self.set_source(&mut filling.builder, last);
         }
-        match filling.builder.build(Some(identity)) {
-            Ok(bytes) => {
-                let bytes = Bytes::copy_from_slice(bytes);
-                self.next_sequence = advance(self.next_sequence, records);
-                self.sent.push_back(Sent {
-                    bytes,
-                    outcome: filling.outcome,
-                    records: u32::try_from(records).unwrap_or(u32::MAX),
-                    base_sequence: identity.base_sequence,
-                    since_ms: filling.since_ms,
-                    reserved_bytes: filling.reserved_bytes,
-                    answer: None,
-                    attempts: 0,
-                    retry_ms: 0,
-                    is_in_doubt: false,
-                    is_answered: false,
-                });
+        let bytes = match filling.builder.build(Some(identity)) {
+            Ok(bytes) => Bytes::copy_from_slice(bytes),
+            // A codec that cannot: then without it.
+            Err(_) => {
+                let builder = std::mem::take(&mut filling.builder);
+                filling.builder = builder.compression(Compression::None);
+                let built = filling.builder.build(Some(identity));
+                Bytes::copy_from_slice(built.unwrap_or_default())
             }
-            // A codec that refuses what it was given: nothing was sent, no sequence used.
-            Err(error) => filling.outcome.set(Err(AppendError::Invalid(error))),
-        }
+        };
+        self.next_sequence = advance(self.next_sequence, records);
+        self.sent.push_back(Sent {
+            bytes,
+            outcome: filling.outcome,
+            records: u32::try_from(records).unwrap_or(u32::MAX),
+            base_sequence: identity.base_sequence,
+            since_ms: filling.since_ms,
+            reserved_bytes: filling.reserved_bytes,
+            answer: None,
+            attempts: 0,
+            retry_ms: 0,
+            is_in_doubt: false,
+            is_answered: false,
+        });
         filling.builder.clear();
         self.spare = Some(filling.builder);
     }
 
-    /// Sends what is due, looks at what was answered, sends again what was not.
-    pub(super) fn turn(
-        &mut self,
-        transport: &dyn Transport,
-        context: &mut Context<'_>,
-        now_ms: u64,
-        hurry: bool,
-    ) -> LaneNews {
-        let mut news = LaneNews::default();
-        loop {
-            self.close_due(now_ms, hurry);
-            let mut progress = false;
-            let mut at = 0;
-            while at < self.sent.len().min(self.settings.in_flight_max) {
-                progress |= self.drive(at, transport, context, now_ms, &mut news);
-                at += 1;
-            }
-            while self.sent.front().is_some_and(|s| s.is_answered) {
-                self.sent.pop_front();
-                progress = true;
-            }
-            if !progress || news.stopped.is_some() {
-                break;
-            }
-        }
-        self.expire(now_ms, &mut news);
-        news.next_ms = self.next_ms(now_ms);
-        news
+    #[cfg(not(oncelog_planted))]
+    fn set_source(&self, builder: &mut BatchBuilder, last: u64) {
+        let floor = self.floor;
+        builder.set_source(SourcePosition { last, floor });
     }
 
-    // Whether the batch that fills should leave: when there is room in flight and it lingered.
-    fn close_due(&mut self, now_ms: u64, hurry: bool) {
-        let has_room = self.sent.len() < self.settings.in_flight_max;
-        let lingered = |f: &Filling| now_ms >= f.since_ms + self.settings.linger_ms;
-        if self
-            .filling
-            .as_ref()
-            .is_some_and(|f| has_room && (hurry || lingered(f)))
-        {
-            self.close_batch();
+    // With the mistake put in, a batch carries the position of the one before it.
+    #[cfg(oncelog_planted)]
+    fn set_source(&mut self, builder: &mut BatchBuilder, last: u64) {
+        let floor = self.floor;
+        if !partition_log::planted::is("position-after-batch") {
+            builder.set_source(SourcePosition { last, floor });
+        } else if let Some(last) = self.position_before.replace(last) {
+            builder.set_source(SourcePosition { last, floor });
         }
-    }
-
-    // Sends or polls one batch; whether anything changed.
-    fn drive(
-        &mut self,
-        at: usize,
-        transport: &dyn Transport,
-        context: &mut Context<'_>,
-        now_ms: u64,
-        news: &mut LaneNews,
-    ) -> bool {
-        let Some(sent) = self.sent.get_mut(at) else {
-            return false;
-        };
-        if sent.is_answered {
-            return false;
-        }
-        let answer = match &mut sent.answer {
-            Some(answer) => answer,
-            None if now_ms < sent.retry_ms => return false,
-            None => {
-                sent.attempts += 1;
-                let records = u64::from(sent.records);
-                match sent.attempts {
-                    1 => {
-                        news.counts.records += records;
-                        news.counts.batches += 1;
-                    }
-                    _ => news.counts.retransmitted += records,
-                }
-                sent.answer
-                    .insert(transport.append(self.partition.clone(), sent.bytes.clone()))
-            }
-        };
-        let Poll::Ready(answer) = answer.as_mut().poll(context) else {
-            return false;
-        };
-        sent.answer = None;
-        match answer {
-            Ok(appended) => self.answered(at, &appended, news),
-            Err(error) => self.refused(at, error, now_ms, news),
-        }
-        true
-    }
-
-    fn answered(&mut self, at: usize, appended: &Appended, news: &mut LaneNews) {
-        let log_time = self.partition.state.config.log_append_time();
-        let Some(sent) = self.sent.get_mut(at) else {
-            return;
-        };
-        sent.is_answered = true;
-        news.freed_bytes += std::mem::take(&mut sent.reserved_bytes);
-        if appended.duplicate {
-            news.counts.duplicates_answered += u64::from(sent.records);
-        }
-        let outcome = sent.outcome.clone();
-        // What was refused because this one was missing can go now.
-        for behind in self.sent.iter_mut().skip(at + 1) {
-            behind.retry_ms = 0;
-        }
-        outcome.set(Ok(Stored {
-            base_offset: Some(appended.offset),
-            duplicate: appended.duplicate,
-            timestamp: if log_time { appended.timestamp } else { None },
-        }));
-    }
-
-    fn refused(&mut self, at: usize, error: TransportError, now_ms: u64, news: &mut LaneNews) {
-        let earlier_unanswered = self.sent.iter().take(at).any(|s| !s.is_answered);
-        let Some(sent) = self.sent.get_mut(at) else {
-            return;
-        };
-        let pause = BACKOFF_MS.0 << sent.attempts.min(10);
-        let retry_ms = now_ms + pause.min(BACKOFF_MS.1);
-        let error = match error {
-            TransportError::NoAnswer => {
-                sent.is_in_doubt = true;
-                // The first try again comes at once: most answers that get lost get lost alone.
-                sent.retry_ms = if sent.attempts == 1 { now_ms } else { retry_ms };
-                return;
-            }
-            TransportError::Append(error) => error,
-        };
-        match &error {
-            AppendError::NotReady { .. } | AppendError::NoSpace { .. } | AppendError::Io { .. } => {
-                sent.retry_ms = retry_ms;
-            }
-            AppendError::OutcomeUnknown {
-                why: Unknown::TimedOut(_),
-                ..
-            } => {
-                sent.is_in_doubt = true;
-                sent.retry_ms = retry_ms;
-            }
-            // An earlier batch got lost on its way, or waits for room: this one comes after it.
-            AppendError::Rejected {
-                rejection: Rejection::OutOfOrder { .. } | Rejection::UnknownProducer { .. },
-                ..
-            } if earlier_unanswered => {
-                sent.retry_ms = retry_ms;
-            }
-            AppendError::Rejected {
-                rejection: Rejection::Fenced { .. },
-                ..
-            } => {
-                news.stopped = Some(error.clone());
-                self.fail(at, &error, news);
-            }
-            AppendError::Rejected {
-                rejection: Rejection::UnknownProducer { .. } | Rejection::Forgotten { .. },
-                ..
-            } if !sent.is_in_doubt && at == 0 && !self.settings.is_named => {
-                news.wants_identity = true;
-                sent.retry_ms = now_ms;
-            }
-            _ => self.fail(at, &error, news),
-        }
-    }
-
-    /// Puts everything that was never sent under another identity: the log has forgotten the old
-    /// one, which then cannot be in it.
-    pub(super) fn renew(&mut self, producer_id: i64) {
-        self.producer_id = producer_id;
-        self.producer_epoch = 0;
-        let mut sequence = 0;
-        for sent in &mut self.sent {
-            let identity = ProducerIdentity {
-                producer_id,
-                producer_epoch: 0,
-                base_sequence: sequence,
-            };
-            sent.bytes = record_batch::with_identity(&sent.bytes, identity);
-            sent.base_sequence = sequence;
-            sent.answer = None;
-            sequence = advance(sequence, usize::try_from(sent.records).unwrap_or(0));
-        }
-        self.next_sequence = sequence;
-    }
-
-    // Answers a batch, and all behind it, with an error. Where a try may have reached the log, the
-    // sequences are in doubt, and what comes next takes another epoch.
-    fn fail(&mut self, at: usize, error: &AppendError, news: &mut LaneNews) {
-        let mut in_doubt = false;
-        let mut first_unused = self.next_sequence;
-        for (index, mut sent) in self.sent.split_off(at).into_iter().enumerate() {
-            news.freed_bytes += sent.reserved_bytes;
-            if sent.is_answered {
-                // It overtook an earlier one, and is in the log.
-                in_doubt = true;
-                continue;
-            }
-            let doubt = sent.is_in_doubt || sent.answer.is_some() || error.is_outcome_unknown();
-            in_doubt |= doubt;
-            if index == 0 {
-                first_unused = sent.base_sequence;
-            }
-            let answer = if doubt {
-                self.unknown(error)
-            } else {
-                error.clone()
-            };
-            sent.outcome.set(Err(answer));
-            sent.answer = None;
-            news.failed.push(sent.outcome);
-        }
-        if let Some(mut filling) = self.filling.take() {
-            news.freed_bytes += filling.reserved_bytes;
-            filling.outcome.set(Err(error.clone()));
-            news.failed.push(filling.outcome);
-            filling.builder.clear();
-            self.spare = Some(filling.builder);
-        }
-        if !in_doubt {
-            self.next_sequence = first_unused;
-        } else if self.settings.is_named {
-            news.stopped = Some(error.clone());
-        } else if self.producer_epoch < i16::MAX - 1 {
-            // KIP-360: the next epoch begins at 0 and fences what may still be on its way.
-            self.producer_epoch += 1;
-            self.next_sequence = 0;
-        } else {
-            news.wants_identity = true;
-        }
-    }
-
-    fn unknown(&self, error: &AppendError) -> AppendError {
-        let why = match error {
-            AppendError::OutcomeUnknown { why, .. } => why.clone(),
-            AppendError::LogFenced(latched) => Unknown::Fenced(latched.clone()),
-            AppendError::Closed => Unknown::Closed,
-            AppendError::TimedOut { timeout_ms, .. } => Unknown::TimedOut(*timeout_ms),
-            refused => Unknown::Refused(Box::new(refused.clone())),
-        };
-        AppendError::OutcomeUnknown {
-            topic: self.partition.state.topic.clone(),
-            partition: self.partition.state.index,
-            offset: None,
-            why,
-            id: None,
-        }
-    }
-
-    // The oldest unanswered batch decides: nothing behind it may be answered later than it.
-    fn expire(&mut self, now_ms: u64, news: &mut LaneNews) {
-        let timeout = self.settings.delivery_timeout_ms;
-        let oldest = self.sent.iter().position(|s| !s.is_answered);
-        let late = |since_ms: u64| now_ms >= since_ms.saturating_add(timeout);
-        match oldest {
-            Some(at) if late(self.sent[at].since_ms) => {
-                let topic = self.partition.state.topic.clone();
-                let partition = self.partition.state.index;
-                let error = AppendError::TimedOut {
-                    topic,
-                    partition,
-                    timeout_ms: timeout,
-                };
-                self.fail(at, &error, news);
-            }
-            _ => {}
-        }
-    }
-
-    fn next_ms(&self, now_ms: u64) -> Option<u64> {
-        let timeout = self.settings.delivery_timeout_ms;
-        let in_flight = self.sent.iter().take(self.settings.in_flight_max);
-        let retries = in_flight.filter(|s| !s.is_answered && s.answer.is_none());
-        let retry = retries.map(|s| s.retry_ms.max(now_ms + 1)).min();
-        let deadline = self
-            .sent
-            .front()
-            .map(|s| s.since_ms.saturating_add(timeout));
-        let has_room = self.sent.len() < self.settings.in_flight_max;
-        let filling = self.filling.as_ref().filter(|_| has_room);
-        let linger = filling.map(|f| f.since_ms + self.settings.linger_ms);
-        [retry, deadline, linger].into_iter().flatten().min()
-    }
-
-    /// Answers everything that is left; the producer is going away.
-    pub(super) fn abandon(&mut self, error: &AppendError) -> LaneNews {
-        let mut news = LaneNews::default();
-        let oldest = self.sent.iter().position(|s| !s.is_answered);
-        self.fail(oldest.unwrap_or(self.sent.len()), error, &mut news);
-        news
     }
 }
 

@@ -85,7 +85,12 @@ fn appends_are_refused_and_resume_when_there_is_space() {
         drop((partition, engine));
         let engine = world.after_power_cut().open();
         assert_eq!(read(&engine, "t", 0).len() as i32, end);
-        assert_eq!(engine.opened().summary(), "");
+        // At most a footer, for which there was no space, was made by the open.
+        let summary = engine.opened().summary();
+        let rest = summary
+            .lines()
+            .find(|l| !l.ends_with("wrote its footer anew"));
+        assert_eq!(rest, None, "{ack}");
     }
 }
 

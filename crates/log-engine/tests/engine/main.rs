@@ -1,8 +1,19 @@
 //! The engine through its public API, on disks in memory and on real ones.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 #[path = "../../../../tests/harness/hooked_disk.rs"]
 #[allow(
     dead_code,
+    unreachable_pub,
     reason = "shared with the end-to-end tests; each uses a part"
 )]
 mod hooked_disk;

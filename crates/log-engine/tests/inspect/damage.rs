@@ -291,11 +291,34 @@ fn logs_without_a_topic_and_topics_without_a_log_are_found() {
     fs::remove_dir_all(directory.path().join("later-0")).unwrap();
     let report = check(directory.path());
     assert!(!report.ok && report.problems.iter().all(|p| p.file.contains("later-0")));
+    // A partition that was being added when a crash came is no stray; another topic's would be.
+    for (log, id) in [("orders-2", "orders-0"), ("orders-3", "later-0")] {
+        let of = mark(older.path(), id).log_id;
+        let log_id = if id == "orders-0" { of ^ 2 } else { of };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(older.path().to_owned()).unwrap());
+        disk.create_directory(log).unwrap();
+        Marks::create(&disk, log, log_id).unwrap();
+    }
+    let report = check(older.path());
+    assert_eq!(
+        about(&report, &older.path().join("orders-2")).len(),
+        0,
+        "{report:?}"
+    );
+    assert_eq!(
+        about(&report, &older.path().join("orders-3")).len(),
+        1,
+        "{report:?}"
+    );
+    assert!(
+        report.notes[0].contains("orders-2: a partition"),
+        "{report:?}"
+    );
     // What is somebody else's is a note.
     fs::write(older.path().join("orders-0/notes.txt"), "mine").unwrap();
     fs::create_dir(older.path().join("lost+found")).unwrap();
     let notes = check(older.path()).notes;
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 3, "{notes:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::sequence::Sequence;
 ///
 /// The window is one stretch of sequences without a hole, all of the line's epoch, and spans fewer
 /// than 2^31 of them, so that a sequence is in one batch of it at most.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(crate) struct Line {
     /// [`Line::FREE`] where there is no producer.
@@ -78,6 +78,11 @@ impl Line {
 
     pub(crate) fn set_open_transaction(&mut self, first_offset: Option<u64>) {
         self.open_transaction = first_offset.unwrap_or(NO_TRANSACTION);
+    }
+
+    /// Offset of the newest batch.
+    pub(crate) fn newest_offset(&self) -> Option<u64> {
+        self.has_batch.then_some(self.newest.base_offset)
     }
 
     /// Forgets the batches, not the producer.

@@ -86,8 +86,12 @@ impl Lines {
         let hash = hash(producer_id);
         let shard = &mut self.shards.as_mut()?[usize::from(shard_of(hash))];
         let index = shard.find(producer_id, hash)?;
+        let before = shard.lines.len();
+        let removed = shard.remove(index);
+        shard.shrink();
+        self.capacity = self.capacity - before + shard.lines.len();
         self.len -= 1;
-        Some(shard.remove(index))
+        Some(removed)
     }
 
     /// Takes the lines for which `gone` holds out of one shard, and returns them. Room that is
@@ -105,6 +109,16 @@ impl Lines {
         self.capacity = self.capacity - before + shard.lines.len();
         self.len -= drained.len();
         drained
+    }
+
+    /// The lines of one shard.
+    pub(crate) fn shard(&self, shard: usize) -> impl Iterator<Item = &Line> {
+        let shards = self.shards.as_ref();
+        let found = shards.and_then(|shards| shards.get(shard));
+        found
+            .into_iter()
+            .flat_map(|shard| &shard.lines)
+            .filter(|line| !line.is_free())
     }
 
     /// All lines, shard by shard. The order follows from the calls made so far.
@@ -194,6 +208,13 @@ impl Shard {
         removed
     }
 
+    /// Gives back room of which less than a quarter is used.
+    fn shrink(&mut self) {
+        if self.lines.len() > Shard::SMALLEST && self.len * 4 < self.lines.len() {
+            self.rebuild((self.len + self.len / 2).max(Shard::SMALLEST));
+        }
+    }
+
     fn drain(&mut self, gone: impl Fn(&Line) -> bool) -> Vec<Line> {
         let occupied = self.lines.iter().filter(|line| !line.is_free());
         let drained: Vec<Line> = occupied.copied().filter(|line| gone(line)).collect();
@@ -235,7 +256,7 @@ impl Shard {
 /// product's upper half is folded in for ids that differ in their high bits. No random part: the
 /// same calls must lead to the same table.
 #[inline]
-fn hash(producer_id: i64) -> u64 {
+pub(crate) fn hash(producer_id: i64) -> u64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let id = producer_id.cast_unsigned();
     let product = u128::from(id) * u128::from(GOLDEN);

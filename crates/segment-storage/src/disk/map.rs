@@ -116,18 +116,18 @@ impl Map {
         }))
     }
 
-    /// Has the system fault in the pages of `range` for writing. Where it cannot, nothing happens:
-    /// the first store into each page then pays for the fault.
-    pub(crate) fn populate(&self, range: Range<u64>) {
-        let Ok(start) = size(range.start) else { return };
-        let Ok(end) = size(range.end.min(self.len())) else {
-            return;
+    /// Has the system fault in the pages of `range` for writing, and returns whether it did. Where
+    /// it cannot, the first store into each page pays for the fault.
+    pub(crate) fn populate(&self, range: Range<u64>) -> bool {
+        let (Ok(start), Ok(end)) = (size(range.start), size(range.end.min(self.len()))) else {
+            return false;
         };
-        if self.writable && start < end {
-            let _unsupported = self
+        self.writable
+            && start < end
+            && self
                 .raw
-                .advise_range(Advice::PopulateWrite, start, end - start);
-        }
+                .advise_range(Advice::PopulateWrite, start, end - start)
+                .is_ok()
     }
 
     /// Has the system forget that the pages of `range` are mapped, all at once. The bytes stay in

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SegmentedLog;
 use crate::marks::{LogStart, Marks};
@@ -41,10 +41,12 @@ impl SegmentedLog {
             "the start stays below the published end"
         );
         let (place, marks) = (self.place.clone(), self.marks.clone());
+        let mark_base = AtomicU64::new(0);
         (start.offset > self.view.start()).then_some(FrontDrop {
             place,
             marks,
             start,
+            mark_base,
         })
     }
 
@@ -57,10 +59,13 @@ impl SegmentedLog {
             .partition_point(|s| s.base_offset() <= start)
             .max(1)
             - 1;
-        let is_sealed = |s: &&Arc<Segment>| s.footer().is_some();
+        // The segment that the stable mark is in stays until the mark has moved on: a mark that names
+        // a file that is gone would look like damage.
+        let mark_base = dropping.mark_base.load(Ordering::Relaxed);
+        let may_go = |s: &&Arc<Segment>| s.footer().is_some() && s.base_offset() < mark_base;
         let gone: Vec<_> = segments[..keep]
             .iter()
-            .take_while(is_sealed)
+            .take_while(may_go)
             .cloned()
             .collect();
         self.view
@@ -75,6 +80,8 @@ pub struct FrontDrop {
     place: Place,
     marks: Arc<Marks>,
     start: LogStart,
+    /// Base offset of the segment that the durable stable mark is in.
+    mark_base: AtomicU64,
 }
 
 impl FrontDrop {
@@ -83,8 +90,11 @@ impl FrontDrop {
     /// # Errors
     /// What the disk says.
     pub fn write(&self) -> io::Result<()> {
+        let mark = self.marks.mark().map_err(io::Error::other)?;
         self.marks.write_start(&self.start)?;
-        self.marks.sync()
+        self.marks.sync()?;
+        self.mark_base.store(mark.segment_base, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes the files of segments that are out of view. What a failure leaves, the next open

@@ -39,7 +39,7 @@ impl Recovery {
             if !first && base != end && !self.is_jump(base) {
                 // A hole: what lies behind it reached the disk before what lies in it.
                 let reason = format!("it begins at offset {base}, the file before ends at {end}");
-                self.refuse_if_durable(&above[at..], listing, low, |recovery| {
+                self.refuse_if_durable(&above[at..], listing, (end, low), |recovery| {
                     recovery.corrupt(&name, 0, end, reason)
                 })?;
                 torn = Some(at);
@@ -49,7 +49,8 @@ impl Recovery {
             self.refuse_damage(base, &scan)?;
             if let Some(invalid) = &scan.invalid {
                 let reason = format!("{invalid}, but the log went on durably after it");
-                self.refuse_if_durable(&above[at + 1..], listing, scan.generation, |recovery| {
+                let known = (scan.next_offset, scan.generation);
+                self.refuse_if_durable(&above[at + 1..], listing, known, |recovery| {
                     recovery.corrupt(&name, scan.tail, scan.next_offset, reason)
                 })?;
             }
@@ -94,22 +95,23 @@ impl Recovery {
         Err(self.corrupt(&names::segment(base), scan.tail, scan.next_offset, reason))
     }
 
-    // A generation begins only after recovery cut and synced everything before it, and segments
-    // are sealed oldest first: where a later one is either, nothing before it can be torn.
+    // Segments are sealed oldest first: before one with a footer nothing can be torn. And a
+    // generation begins only after recovery synced and marked everything before it: nor can the
+    // log be torn behind a batch that lies above the mark, `known` by the offset after it and its
+    // generation, where a later generation exists.
     fn refuse_if_durable(
         &self,
         later: &[u64],
         listing: &Listing,
-        generation: i32,
+        known: (u64, i32),
         corruption: impl FnOnce(&Recovery) -> Stop,
     ) -> Result<(), Stop> {
         for &base in later {
-            let is_durable = if listing.footers.contains(&base) {
-                true
-            } else {
+            let mut is_durable = listing.footers.contains(&base);
+            if !is_durable && known.0 > self.mark.next_offset {
                 let other = self.scan_file(&names::segment(base), base, 0)?;
-                other.tail > 0 && other.first_generation > generation
-            };
+                is_durable = other.tail > 0 && other.first_generation > known.1;
+            }
             if is_durable {
                 return Err(corruption(self));
             }

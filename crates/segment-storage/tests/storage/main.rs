@@ -1,0 +1,13 @@
+//! The log of segments on disks that crash, fill up, rot and fail: invariants I1, I4, I9 to I13,
+//! I21 to I28, and rules R1 to R16 of the reliability specification.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+mod append;
+mod ceiling;
+mod crashes;
+mod damage;
+mod faults;
+mod harness;
+mod recorder;
+mod torn;
