@@ -23,6 +23,9 @@ pub struct PartitionConfig {
     /// Elapsed time after its last append at which a producer is forgotten, in milliseconds
     /// (`producer.id.expiration.ms`). Must exceed the longest time for which a producer retries.
     pub producer_expiry_ms: u64,
+    /// Producers kept in memory (`producers.max`), 16 at least. Above it those that appended least
+    /// recently move to disk, where they are still known (I17, I18).
+    pub producers_max: usize,
 }
 
 /// 1 MiB of records and the batch's own header and length: Kafka's default.
@@ -31,6 +34,8 @@ pub const BATCH_BYTES_MAX_DEFAULT: usize = (1 << 20) + 12;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// One day, as in Kafka, against a delivery timeout of two minutes.
 pub const PRODUCER_EXPIRY_MS_DEFAULT: u64 = 86_400_000;
+/// Less than 200 bytes each: 20 MB for each partition that has so many.
+pub const PRODUCERS_MAX_DEFAULT: usize = 100_000;
 
 impl Default for PartitionConfig {
     fn default() -> PartitionConfig {
@@ -42,6 +47,7 @@ impl Default for PartitionConfig {
             producers: ProducerConfig::default(),
             idempotence: true,
             producer_expiry_ms: PRODUCER_EXPIRY_MS_DEFAULT,
+            producers_max: PRODUCERS_MAX_DEFAULT,
         }
     }
 }

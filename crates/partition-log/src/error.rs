@@ -34,6 +34,22 @@ pub enum AppendError {
         /// The batch's base offset.
         found: i64,
     },
+    /// What is known of its producer lies on disk ([`crate::PartitionLog::begin_load`]): it was not
+    /// judged, and is to be appended again once that is in memory. Never shown to users.
+    #[error("producer {producer_id} is on disk; bring it back into memory, then append again")]
+    Evicted {
+        /// The producer.
+        producer_id: i64,
+    },
+    /// It would bring one more producer into memory than there is room for ([`crate::Spiller`]).
+    /// Never shown to users.
+    #[error("{producers} producers are in memory, its budget is {max}; move some, then append again")]
+    NoRoom {
+        /// Producers in memory.
+        producers: usize,
+        /// The budget.
+        max: usize,
+    },
     /// The files did not take it.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -57,7 +73,10 @@ impl AppendError {
             AppendError::Rejected(rejection) => rejection.kafka_code(),
             AppendError::NotAtEnd { .. } => 1,
             AppendError::Write(WriteError::TooLarge { .. }) => 18,
-            AppendError::Write(_) | AppendError::Corrupted(_) => 56,
+            AppendError::Write(_)
+            | AppendError::Corrupted(_)
+            | AppendError::Evicted { .. }
+            | AppendError::NoRoom { .. } => 56,
         }
     }
 }

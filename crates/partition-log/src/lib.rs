@@ -23,10 +23,11 @@ pub mod sequence;
 pub mod snapshot;
 mod snapshotter;
 mod sources;
+pub mod spill;
 
 pub use config::{
-    BATCH_BYTES_MAX_DEFAULT, Now, PRODUCER_EXPIRY_MS_DEFAULT, PartitionConfig,
-    SEGMENT_BYTES_DEFAULT,
+    BATCH_BYTES_MAX_DEFAULT, Now, PRODUCER_EXPIRY_MS_DEFAULT, PRODUCERS_MAX_DEFAULT,
+    PartitionConfig, SEGMENT_BYTES_DEFAULT,
 };
 pub use error::{AppendError, OpenError};
 pub use log::{Appended, Deletion, OpenContext, Opened, PartitionLog};
@@ -40,3 +41,4 @@ pub use recovery::{Rebuilt, marker_of, rebuild};
 pub use sequence::Sequence;
 pub use snapshotter::Snapshotter;
 pub use sources::Sources;
+pub use spill::{Budget, Guarded, Loaded, Loading, Progress, Spiller};

@@ -15,6 +15,7 @@ use crate::producers::ProducerTable;
 use crate::reader::PartitionReader;
 use crate::recovery::{self, Rebuilt};
 use crate::snapshot;
+use crate::spill::{self, Spill, Spiller};
 use crate::snapshotter::Snapshotter;
 
 /// Where a batch is in the log.
@@ -57,7 +58,11 @@ pub struct Opened {
 /// One partition, for its writer. See [`PartitionReader`] for everybody else.
 pub struct PartitionLog {
     segments: SegmentedLog,
-    producers: ProducerTable,
+    pub(crate) producers: ProducerTable,
+    /// The producers that are not in that table, but on disk.
+    pub(crate) spill: Spill,
+    /// Until it is taken.
+    pub(crate) spiller: Option<Spiller>,
     config: Arc<PartitionConfig>,
     corruption: Option<Corruption>,
     /// Everything below it is reflected in `producers` (Kafka's `mapEndOffset`).
@@ -141,15 +146,22 @@ impl PartitionLog {
             let damaged = |offset| rebuilt.damaged.contains(&offset);
             snapshot::remove_where(&place, damaged).map_err(io)?;
             snapshot::prune(&place, view.start(), tail).map_err(io)?;
+            spill::remove_stale(&place);
         }
-        let log = PartitionLog {
+        let is_sound = corruption.is_none();
+        let mut log = PartitionLog {
             segments,
             producers,
+            spill: Spill::new(config.producers_max),
+            spiller: None,
             config: Arc::new(config),
             corruption,
             map_end_offset: end,
             is_history_lost: history_lost,
         };
+        if is_sound {
+            log = spill::settle(log, context.now);
+        }
         Ok((
             log,
             Opened {
@@ -164,7 +176,8 @@ impl PartitionLog {
     /// first answer.
     ///
     /// # Errors
-    /// [`AppendError`]. The log and what is known of its producers are then as before.
+    /// [`AppendError`]. The log and what is known of its producers are then as before. The caller
+    /// sees to [`AppendError::Evicted`] and [`AppendError::NoRoom`], and appends again.
     #[inline]
     pub fn append(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
         if let Some(corruption) = &self.corruption {
@@ -177,7 +190,11 @@ impl PartitionLog {
         }
         let source = SourcePosition::of(batch)?;
         let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
-        match self.producers.admit(batch.header(), fingerprint)? {
+        let admission = self.producers.admit(batch.header(), fingerprint);
+        if let Some(is_admitted) = spill::judged_unknown(&admission) {
+            self.check_budget(batch.header().producer_id, is_admitted)?;
+        }
+        match admission? {
             Admission::Unchecked => self.write(batch, now),
             Admission::Duplicate(original) => Ok(Appended {
                 base_offset: original.base_offset,
@@ -257,7 +274,7 @@ impl PartitionLog {
     /// offsets included (Kafka's REPLICATION origin). Nothing is refused for its size or sequence.
     ///
     /// # Errors
-    /// [`AppendError::NotAtEnd`], or what the files say.
+    /// [`AppendError::NotAtEnd`], [`AppendError::Evicted`], or what the files say.
     pub fn append_replicated(&mut self, batch: &Batch<'_>, now: Now) -> Result<(), AppendError> {
         if let Some(corruption) = &self.corruption {
             return Err(corruption.clone().into());
@@ -266,6 +283,7 @@ impl PartitionLog {
         if u64::try_from(found) != Ok(expected) {
             return Err(AppendError::NotAtEnd { expected, found });
         }
+        self.check_in_memory(batch.header().producer_id)?;
         let generation = self.segments.generation();
         let stamp = Stamp {
             base_offset: found,
@@ -308,7 +326,7 @@ impl PartitionLog {
         self.map_end_offset
     }
 
-    /// What is known of the producers, to be changed: kept, or fenced.
+    /// What is known of the producers in memory, to be changed: kept, or fenced.
     pub fn producers_mut(&mut self) -> &mut ProducerTable {
         &mut self.producers
     }
@@ -318,7 +336,7 @@ impl PartitionLog {
         self.is_history_lost
     }
 
-    /// What is known of the producers.
+    /// What is known of the producers in memory.
     pub fn producers(&self) -> &ProducerTable {
         &self.producers
     }
@@ -338,7 +356,8 @@ impl PartitionLog {
         PartitionReader::new(self.segments.view().clone())
     }
 
-    /// Forgets producers that have not appended for the configured time; returns how many.
+    /// Forgets producers in memory that have not appended for the configured time; returns how
+    /// many. Those on disk are [`Spiller::expire`]'s.
     pub fn expire_producers(&mut self, now: Now) -> usize {
         self.producers
             .expire(now.elapsed_ms, self.config.producer_expiry_ms)
@@ -346,7 +365,9 @@ impl PartitionLog {
 
     /// Drops a producer whose session was closed with nothing in doubt; see I18.
     pub fn retire_producer(&mut self, producer_id: i64) {
-        self.producers.retire(producer_id);
+        if !self.producers.retire(producer_id) {
+            self.spill.remove(producer_id);
+        }
     }
 
     /// What a snapshot of the sealed part needs, to be written without the log's lock.
@@ -380,7 +401,11 @@ impl PartitionLog {
         if snapshot::list(place)?.last() == Some(&end) {
             return Ok(());
         }
-        snapshot::write(place, end, &self.producers)?;
+        // Without those on disk it would know less than the log, and what is not written is replayed.
+        let Ok(evicted) = self.spill.read_all() else {
+            return Ok(());
+        };
+        snapshot::write_with(place, end, &self.producers, evicted)?;
         snapshot::prune(place, self.segments.view().start(), end)
     }
 

@@ -30,10 +30,12 @@ pub(super) struct Settings {
     pub(super) compression: Compression,
     pub(super) linger: Duration,
     pub(super) batch_bytes: usize,
+    pub(super) batch_records: usize,
     pub(super) buffer_bytes: usize,
     pub(super) max_record_bytes: usize,
     pub(super) max_in_flight: usize,
     pub(super) delivery_timeout: Duration,
+    pub(super) retry_backoff_max: Duration,
     pub(super) max_block: Duration,
     pub(super) ack: Option<Ack>,
     pub(super) create_partitions: Option<u32>,
@@ -45,10 +47,12 @@ impl Default for Settings {
             compression: Compression::None,
             linger: Duration::ZERO,
             batch_bytes: 64 << 10,
+            batch_records: usize::MAX,
             buffer_bytes: 32 << 20,
             max_record_bytes: 1 << 20,
             max_in_flight: 5,
             delivery_timeout: Duration::from_secs(120),
+            retry_backoff_max: Duration::from_secs(1),
             max_block: Duration::from_secs(60),
             ack: None,
             create_partitions: None,
@@ -122,6 +126,13 @@ impl ProducerBuilder {
         self
     }
 
+    /// Records at which a batch is full, at least 1. Default: only its bytes count.
+    #[must_use]
+    pub fn batch_records(mut self, records: usize) -> ProducerBuilder {
+        self.settings.batch_records = records.max(1);
+        self
+    }
+
     /// Bytes of records without an answer at which sending waits for room. Default 32 MiB.
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> ProducerBuilder {
@@ -149,6 +160,13 @@ impl ProducerBuilder {
     #[must_use]
     pub fn delivery_timeout(mut self, timeout: Duration) -> ProducerBuilder {
         self.settings.delivery_timeout = timeout;
+        self
+    }
+
+    /// Longest pause before a batch is sent again; pauses begin at 2 ms and double. Default 1 s.
+    #[must_use]
+    pub fn retry_backoff_max(mut self, pause: Duration) -> ProducerBuilder {
+        self.settings.retry_backoff_max = pause;
         self
     }
 

@@ -72,9 +72,11 @@ pub(super) struct LaneNews {
 pub(super) struct LaneSettings {
     pub(super) compression: Compression,
     pub(super) batch_bytes: usize,
+    pub(super) batch_records: usize,
     pub(super) linger_ms: u64,
     pub(super) in_flight_max: usize,
     pub(super) delivery_timeout_ms: u64,
+    pub(super) retry_backoff_max_ms: u64,
     pub(super) is_named: bool,
 }
 
@@ -328,6 +330,10 @@ impl Lane {
             self.filling = Some(filling);
         } else {
             self.spare = Some(filling.builder);
+        }
+        let is_full = |f: &Filling| f.builder.len() >= self.settings.batch_records;
+        if self.filling.as_ref().is_some_and(is_full) {
+            self.close_batch();
         }
         pushed.map(|()| placed)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::builder::Settings;
 use super::lane::{Lane, LaneSettings};
 use super::shared::{ProducerCore, State};
 use crate::ends::State as PartitionStatus;
@@ -18,6 +19,7 @@ pub(super) struct Route {
     /// Partition of records without a key, until its batch is full.
     sticky: u32,
     sticky_bytes: usize,
+    sticky_records: usize,
 }
 
 impl Route {
@@ -27,6 +29,7 @@ impl Route {
             topic,
             sticky: 0,
             sticky_bytes: 0,
+            sticky_records: 0,
         }
     }
 
@@ -35,12 +38,15 @@ impl Route {
         first.is_some_and(|partition| partition.ends.state() == PartitionStatus::Deleted)
     }
 
-    fn next_sticky(&mut self, bytes: usize, batch_bytes: usize) -> u32 {
-        if self.sticky_bytes > 0 && self.sticky_bytes.saturating_add(bytes) > batch_bytes {
+    fn next_sticky(&mut self, bytes: usize, settings: &Settings) -> u32 {
+        let is_full = self.sticky_bytes.saturating_add(bytes) > settings.batch_bytes
+            || self.sticky_records >= settings.batch_records;
+        if self.sticky_records > 0 && is_full {
             self.sticky = (self.sticky + 1) % self.topic.partitions().max(1);
-            self.sticky_bytes = 0;
+            (self.sticky_bytes, self.sticky_records) = (0, 0);
         }
         self.sticky_bytes += bytes;
+        self.sticky_records += 1;
         self.sticky
     }
 }
@@ -81,7 +87,7 @@ impl ProducerCore {
             return Err(SendError::NoTopic);
         };
         let partition = match record.key_bytes() {
-            None if !is_named => route.next_sticky(bytes, self.settings.batch_bytes),
+            None if !is_named => route.next_sticky(bytes, &self.settings),
             _ => partition_in_every_run(record, route.topic.partitions()),
         };
         let slot = usize::try_from(partition).unwrap_or(usize::MAX);
@@ -99,9 +105,11 @@ impl ProducerCore {
         let settings = LaneSettings {
             compression: self.settings.compression,
             batch_bytes: self.settings.batch_bytes,
+            batch_records: self.settings.batch_records,
             linger_ms: milliseconds(self.settings.linger),
             in_flight_max: self.settings.max_in_flight.min(window),
             delivery_timeout_ms: milliseconds(self.settings.delivery_timeout),
+            retry_backoff_max_ms: milliseconds(self.settings.retry_backoff_max),
             is_named,
         };
         let place = (handle, route.topic.id());

@@ -58,7 +58,16 @@ impl SegmentedLog {
         }
         match &self.active {
             None => self.needed_bytes > 0,
-            Some(active) => self.needed_bytes > 0 || active.position >= active.capacity / 2,
+            Some(active) => {
+                // A log that has gone beyond its first segment is busy: it asks earlier, since a
+                // segment takes a while to prepare and appends must not wait for it.
+                let part = if active.capacity > SEGMENT_BYTES_MIN {
+                    4
+                } else {
+                    2
+                };
+                self.needed_bytes > 0 || active.position >= active.capacity / part
+            }
         }
     }
 

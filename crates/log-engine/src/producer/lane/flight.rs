@@ -13,8 +13,8 @@ use crate::error::{AppendError, Unknown};
 use crate::handle::Appended;
 use crate::transport::{Transport, TransportError};
 
-/// First pause before a batch is sent again, and the longest; each is twice the one before.
-const BACKOFF_MS: (u64, u64) = (1, 1_000);
+/// Half of the first pause before a batch is sent again; each is twice the one before.
+const BACKOFF_MS: u64 = 1;
 
 impl Lane {
     /// Sends what is due, looks at what was answered, sends again what was not.
@@ -128,8 +128,8 @@ impl Lane {
         let Some(sent) = self.sent.get_mut(at) else {
             return;
         };
-        let pause = BACKOFF_MS.0 << sent.attempts.min(10);
-        sent.retry_ms = now_ms + pause.min(BACKOFF_MS.1);
+        let pause = BACKOFF_MS << sent.attempts.min(20);
+        sent.retry_ms = now_ms + pause.min(self.settings.retry_backoff_max_ms);
         let error = match error {
             TransportError::NoAnswer => {
                 sent.is_in_doubt = true;
