@@ -107,20 +107,21 @@ pub fn truncate_fully(place: &Place, offset: u64) -> Result<(), OpenError> {
         forgotten_below: -1,
         ..start
     };
-    marks
-        .write_start(&start)
+    // Footers go first: they would say of what a crash leaves that it must not be missing anything.
+    remove_all(place, "footer")
+        .and_then(|()| marks.write_start(&start))
         .and_then(|()| marks.write_mark(&lowered))
         .and_then(|()| marks.write_ceiling(0))
         .and_then(|()| marks.sync())
         .and_then(|()| remove_above(place, 0, 0))
-        .and_then(|()| remove_snapshots(place))
+        // Snapshots know producers of what is gone.
+        .and_then(|()| remove_all(place, "snapshot"))
         .map_err(fail)
 }
 
-// They know producers of what is gone.
-fn remove_snapshots(place: &Place) -> io::Result<()> {
+fn remove_all(place: &Place, extension: &str) -> io::Result<()> {
     for entry in place.disk.list(&place.directory)? {
-        if names::offset_of(&entry.name, "snapshot").is_some() {
+        if names::offset_of(&entry.name, extension).is_some() {
             remove(place, &entry.name)?;
         }
     }
