@@ -73,7 +73,7 @@ fn bad(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
 }
 
 /// Names of all settings of a topic: Kafka's where Kafka has it.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "ack",
     "flush.ms",
     "flush.bytes",
@@ -84,6 +84,7 @@ const KEYS: [&str; 14] = [
     "max.message.bytes",
     "message.timestamp.type",
     "producer.id.expiration.ms",
+    "producers.max",
     "producer.window",
     "producer.unknown",
     "sequence.reuse",
@@ -112,6 +113,7 @@ pub struct TopicConfig {
     batch_bytes_max: usize,
     log_append_time: bool,
     producer_expiry_ms: u64,
+    producers_max: usize,
     producer_window: u32,
     unknown: UnknownProducerPolicy,
     reuse: SequenceReusePolicy,
@@ -134,6 +136,7 @@ impl Default for TopicConfig {
             batch_bytes_max: partition.batch_bytes_max,
             log_append_time: partition.log_append_time,
             producer_expiry_ms: partition.producer_expiry_ms,
+            producers_max: partition.producers_max,
             producer_window: partition.producers.window,
             unknown: UnknownProducerPolicy::Strict,
             reuse: SequenceReusePolicy::Refuse,
@@ -191,6 +194,10 @@ impl TopicConfig {
             "producer.id.expiration.ms" => {
                 let ms = number("producer.id.expiration.ms", value, 1, 1 << 50)?;
                 self.producer_expiry_ms = ms;
+            }
+            "producers.max" => {
+                let producers = number("producers.max", value, 16, 10_000_000)?;
+                self.producers_max = usize::try_from(producers).unwrap_or(usize::MAX);
             }
             "producer.window" => {
                 let window = number("producer.window", value, 5, 65_536)?;
@@ -250,6 +257,7 @@ impl TopicConfig {
             self.batch_bytes_max.to_string(),
             timestamps.to_owned(),
             self.producer_expiry_ms.to_string(),
+            self.producers_max.to_string(),
             self.producer_window.to_string(),
             unknown.to_owned(),
             reuse.to_owned(),
@@ -332,6 +340,7 @@ impl TopicConfig {
             },
             idempotence: self.idempotence,
             producer_expiry_ms: self.producer_expiry_ms,
+            producers_max: self.producers_max,
         }
     }
 }
@@ -362,6 +371,7 @@ fn range(key: &str) -> &'static str {
         "max.message.bytes" => "61 to 1073741824 (bytes)",
         "retention.bytes" => "-1 (no limit), or 0 to 1125899906842624 (bytes)",
         "retention.ms" => "-1 (no limit), or 0 to 1125899906842624 (milliseconds)",
+        "producers.max" => "16 to 10000000 (producers)",
         "producer.window" => "5 to 65536 (batches)",
         "flush.bytes" => "1 to 1099511627776 (bytes)",
         _ => "1 to 1125899906842624 (milliseconds)",
@@ -423,6 +433,7 @@ mod tests {
             ("max.message.bytes", "1000"),
             ("message.timestamp.type", "LogAppendTime"),
             ("producer.id.expiration.ms", "10"),
+            ("producers.max", "10000000"),
             ("producer.window", "65536"),
             ("producer.unknown", "kafka"),
             ("sequence.reuse", "duplicate"),

@@ -132,9 +132,11 @@ impl SegmentedLog {
             ..
         } = recovery;
         let tail = found.end.1;
-        found.next_offset = tail.max(ceiling).max(start.offset);
+        found.next_offset = tail.max(mark.jump_to).max(start.offset);
+        // After a clean close nothing was appended, whatever the ceiling was raised to since.
         if ceiling > tail && !report.clean {
             report.lost = Some((tail, ceiling));
+            found.next_offset = found.next_offset.max(ceiling);
         }
         let log = SegmentedLog::new(place, config, marks, generation, found);
         if report.corruption.is_none() && !report.clean {

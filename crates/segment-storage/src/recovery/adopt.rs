@@ -40,12 +40,19 @@ impl Recovery {
                 .map_err(|e| io_error(&self.place, name, e))?;
             self.keep(base, end, &segment, &scan)?;
         }
+        let unused = self.report.removed.len();
         for name in &left {
             if self.first_offset(name)?.is_some() {
                 self.report.removed.push((*name).clone());
             }
         }
-        self.remove_prepared(left)
+        self.remove_prepared(left)?;
+        if self.report.removed.len() > unused {
+            // Else they might come back when the log has reached their offsets.
+            let synced = self.place.disk.sync_names(&self.place.directory);
+            synced.map_err(|e| io_error(&self.place, "", e))?;
+        }
+        Ok(())
     }
 
     // The base offset of the batch that a prepared file begins with, if it holds any.

@@ -147,3 +147,15 @@ fn log_at_synced_needs_no_ceiling() {
     assert_eq!(log.put(&batch(&[(0, b"x")])).map_err(|_| ()), Err(()));
     assert_eq!(log.append(&[b"x"]), 5);
 }
+
+#[test]
+fn ceiling_that_was_raised_for_nothing_makes_no_jump() {
+    let disk = MemoryDisk::new();
+    drop(TestLog::new(&disk, written(1 << 20)));
+    let disk = disk.after_kill();
+    let mut log = TestLog::open(place(disk.clone()), written(1 << 20), 2);
+    assert!(log.found.clean);
+    assert_eq!(log.append(&[b"first"]), 0);
+    let log = TestLog::open(place(disk.after_kill()), written(1 << 20), 3);
+    assert_eq!(log.entries(), [(0, b"first".to_vec())]);
+}

@@ -202,7 +202,7 @@ fn run(visibility: Visibility, ops: &[Op]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 300,
+        cases: 1000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
