@@ -15,6 +15,7 @@ use segment_storage::{Check, ScanError};
 use crate::ends::State;
 use crate::env::Time;
 use crate::partition::PartitionState;
+use crate::retention;
 
 /// Threads that wait for syncs, at most. More logs than these that are dirty at once queue.
 pub(crate) const WORKERS_MAX: usize = 8;
@@ -27,6 +28,8 @@ pub(crate) struct Turn {
     sync_all: AtomicBool,
     /// The marks file is to be synced too.
     sync_marks: AtomicBool,
+    /// The log is to be held against its retention limits.
+    retain: AtomicBool,
     /// Held by the one thread that takes the turn.
     running: Mutex<()>,
 }
@@ -62,6 +65,12 @@ impl Committer {
     /// Asks for a turn that syncs everything written so far.
     pub(crate) fn sync(&self, partition: &Arc<PartitionState>) -> bool {
         partition.turn.sync_all.store(true, Ordering::Release);
+        self.enqueue(partition)
+    }
+
+    /// Asks for a turn that also holds the log against its retention limits.
+    pub(crate) fn retain(&self, partition: &Arc<PartitionState>) -> bool {
+        partition.turn.retain.store(true, Ordering::Release);
         self.enqueue(partition)
     }
 
@@ -154,6 +163,7 @@ pub(crate) fn turn(partition: &PartitionState, time: &Time) {
     let _one_at_a_time = partition.turn.running.lock();
     let sync_all = partition.turn.sync_all.swap(false, Ordering::AcqRel);
     let sync_marks = partition.turn.sync_marks.swap(false, Ordering::AcqRel);
+    let retain = partition.turn.retain.swap(false, Ordering::AcqRel);
     let Some(log) = partition.log() else { return };
     if partition.ends.state() == State::Deleted {
         return;
@@ -172,8 +182,10 @@ pub(crate) fn turn(partition: &PartitionState, time: &Time) {
                 Ok(())
             }
         });
-    if let Err(error) = outcome {
-        fence(partition, "sync", &error);
+    match outcome {
+        Err(error) => fence(partition, "sync", &error),
+        Ok(()) if retain => retention::retain(partition, time),
+        Ok(()) => {}
     }
 }
 

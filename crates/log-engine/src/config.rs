@@ -297,6 +297,11 @@ impl TopicConfig {
         self.retention_ms
     }
 
+    /// Whether anything is ever deleted by size or age.
+    pub(crate) fn limits_retention(&self) -> bool {
+        self.retention_bytes.is_some() || self.retention_ms.is_some()
+    }
+
     /// Largest batch, in bytes.
     pub fn batch_bytes_max(&self) -> usize {
         self.batch_bytes_max

@@ -135,13 +135,23 @@ pub(crate) struct Time {
     clock: Arc<dyn Clock>,
     /// The total less the clock's own reading when the directory was opened.
     offset_ms: u64,
+    opened_ms: u64,
 }
 
 impl Time {
     /// A time that stands at `elapsed_ms` now.
     pub(crate) fn from(clock: Arc<dyn Clock>, elapsed_ms: u64) -> Time {
         let offset_ms = elapsed_ms.saturating_sub(clock.elapsed_ms());
-        Time { clock, offset_ms }
+        Time {
+            clock,
+            offset_ms,
+            opened_ms: elapsed_ms,
+        }
+    }
+
+    /// When the directory was opened, in elapsed ms.
+    pub(crate) fn opened_ms(&self) -> u64 {
+        self.opened_ms
     }
 
     pub(crate) fn now(&self) -> Now {

@@ -24,8 +24,10 @@ mod engine;
 mod env;
 mod error;
 mod handle;
+mod housekeeping;
 pub mod inspect;
 mod names;
+mod open_report;
 mod partition;
 mod partitioner;
 mod producer;
@@ -44,13 +46,14 @@ mod transport;
 pub use append_id::{AppendId, AppendIdError};
 pub use config::{Ack, ConfigError, Create, TopicConfig};
 pub use consumed_record::ConsumedRecord;
-pub use engine::{Builder, Engine, OpenReport};
+pub use engine::{Builder, Engine};
 pub use env::{Clock, Env, ManualClock, SystemClock};
 pub use error::{
     Action, AppendError, CloseError, Error, OpenError, ReadError, ResolveError, SendError,
     SessionError, TopicError, Unknown,
 };
 pub use handle::{Appended, Partition, Pending};
+pub use open_report::OpenReport;
 pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
 pub use producer::{Producer, ProducerBuilder, ProducerCounts, RecordMetadata, Ticket};

@@ -66,11 +66,11 @@ impl Engine {
         if id.sequence < 0 {
             return Ok(Resolution::Written { offset: None });
         }
-        if let Some(outcome) = core.unanswered_outcome(id) {
-            if let Ok(stored) = outcome.wait().await {
-                let offset = stored.base_offset.map(|base| base + u64::from(id.index));
-                return Ok(Resolution::Written { offset });
-            }
+        if let Some(outcome) = core.unanswered_outcome(id)
+            && let Ok(stored) = outcome.wait().await
+        {
+            let offset = stored.base_offset.map(|base| base + u64::from(id.index));
+            return Ok(Resolution::Written { offset });
         }
         let forgotten = || Forgotten::TopicDeleted(id.topic.clone());
         let Ok(partition) = self

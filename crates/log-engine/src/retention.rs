@@ -7,52 +7,67 @@ use std::io;
 use std::sync::Arc;
 
 use crate::core::Core;
+use crate::env::Time;
 use crate::partition::PartitionState;
 
-impl Core {
-    /// Applies a topic's limits to one of its partitions.
-    pub(crate) fn retain(&self, partition: &Arc<PartitionState>) {
-        let config = &partition.config;
-        if config.retention_bytes().is_none() && config.retention_ms().is_none() {
+/// Applies a topic's limits to one of its partitions. A part of the committer's turn: what goes is
+/// sealed, and so durable.
+pub(crate) fn retain(partition: &PartitionState, time: &Time) {
+    if let Some(start) = retention_start(partition, time) {
+        // Whoever deletes on request may wait for this very turn.
+        let Some(_one_at_a_time) = partition.deleting.try_lock() else {
             return;
-        }
-        if let Some(start) = self.retention_start(partition) {
-            // Kept longer than asked for, then; the next round tries again.
-            let _ = self.delete_before(partition, start);
-        }
+        };
+        // Kept longer than asked for, then; the next round tries again.
+        let _ = move_start(partition, time, start);
     }
+}
 
-    // Where the log would begin, by its limits, if that is above where it begins now.
-    fn retention_start(&self, partition: &PartitionState) -> Option<u64> {
-        let now_ms = self.time.now().elapsed_ms;
-        let segments = partition.reader.view().segments();
-        let mut bytes: u64 = segments.iter().filter_map(|s| s.bytes().ok()).sum();
-        let mut start = None;
-        for segment in segments.iter() {
-            let Some(footer) = segment.footer() else {
-                break;
-            };
-            let config = &partition.config;
-            let too_large = config
-                .retention_bytes()
-                .is_some_and(|limit| bytes.saturating_sub(footer.bytes) >= limit);
-            // A segment whose age was lost in a crash is as old as this open.
-            let last_append_ms = match footer.last_append_ms {
-                0 => self.opened_ms,
-                known => known,
-            };
-            let too_old = config
-                .retention_ms()
-                .is_some_and(|limit| now_ms.saturating_sub(last_append_ms) >= limit);
-            if !too_large && !too_old {
-                break;
-            }
-            bytes = bytes.saturating_sub(footer.bytes);
-            start = Some(footer.next_offset);
+// Where the log would begin, by its limits, if that is above where it begins now.
+fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
+    let now_ms = time.now().elapsed_ms;
+    let config = &partition.config;
+    let segments = partition.reader.view().segments();
+    let mut bytes: u64 = segments.iter().filter_map(|s| s.bytes().ok()).sum();
+    let mut start = None;
+    for footer in segments.iter().map_while(|s| s.footer()) {
+        let left = bytes.saturating_sub(footer.bytes);
+        let too_large = config.retention_bytes().is_some_and(|limit| left >= limit);
+        // A segment whose age was lost in a crash is as old as this open.
+        let last_append_ms = match footer.last_append_ms {
+            0 => time.opened_ms(),
+            known => known,
+        };
+        let age_ms = now_ms.saturating_sub(last_append_ms);
+        let too_old = config.retention_ms().is_some_and(|limit| age_ms >= limit);
+        if !too_large && !too_old {
+            break;
         }
-        start.filter(|&start| start > partition.reader.log_start_offset())
+        bytes = left;
+        start = Some(footer.next_offset);
     }
+    start.filter(|&start| start > partition.reader.log_start_offset())
+}
 
+// No lock of the log is held while the disk works.
+fn move_start(partition: &PartitionState, time: &Time, start: u64) -> io::Result<()> {
+    let Some(log) = partition.log() else {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    };
+    let Some(deletion) = log.begin_delete(start)? else {
+        return Ok(());
+    };
+    drop(log);
+    deletion.write(time.now())?;
+    let Some(mut log) = partition.log() else {
+        return Ok(());
+    };
+    let gone = log.segments_mut().dropped(&deletion.front);
+    drop(log);
+    deletion.remove(&gone)
+}
+
+impl Core {
     /// Moves a partition's start up to `start`, which must not be above its high watermark. No
     /// lock is held while the disk works.
     ///
@@ -71,19 +86,6 @@ impl Core {
                 return Err(io::Error::other("the log could not be synced"));
             }
         }
-        let Some(log) = partition.log() else {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        };
-        let Some(deletion) = log.begin_delete(start)? else {
-            return Ok(());
-        };
-        drop(log);
-        deletion.write(self.time.now())?;
-        let Some(mut log) = partition.log() else {
-            return Ok(());
-        };
-        let gone = log.segments_mut().dropped(&deletion.front);
-        drop(log);
-        deletion.remove(&gone)
+        move_start(partition, &self.time, start)
     }
 }

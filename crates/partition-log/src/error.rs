@@ -43,7 +43,9 @@ pub enum AppendError {
     },
     /// It would bring one more producer into memory than there is room for ([`crate::Spiller`]).
     /// Never shown to users.
-    #[error("{producers} producers are in memory, its budget is {max}; move some, then append again")]
+    #[error(
+        "{producers} producers are in memory, its budget is {max}; move some, then append again"
+    )]
     NoRoom {
         /// Producers in memory.
         producers: usize,

@@ -15,8 +15,8 @@ use crate::producers::ProducerTable;
 use crate::reader::PartitionReader;
 use crate::recovery::{self, Rebuilt};
 use crate::snapshot;
-use crate::spill::{self, Spill, Spiller};
 use crate::snapshotter::Snapshotter;
+use crate::spill::{self, Spill, Spiller};
 
 /// Where a batch is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

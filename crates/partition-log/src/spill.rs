@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 use segment_storage::Place;
 
-use crate::log::PartitionLog;
 use crate::AppendError;
+use crate::log::PartitionLog;
 use crate::producer::{Admission, Fresh, Rejection};
 use crate::producers::{ProducerTable, ProducerView};
 use file::SpillFile;

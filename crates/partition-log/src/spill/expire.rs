@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::config::Now;
+use crate::spill::AT_ONCE;
 use crate::spill::index::Location;
 use crate::spill::spiller::{Guarded, Region, Spiller, Written};
-use crate::spill::AT_ONCE;
 
 impl Spiller {
     /// Forgets the producers on disk that have not appended for the configured time, as

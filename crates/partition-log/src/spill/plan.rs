@@ -37,7 +37,11 @@ impl Plan {
             let max = log.spill.max;
             let goal = max - max / 16;
             let is_over = log.is_over_budget();
-            if is_over { log.producers.len() - goal } else { 0 }
+            if is_over {
+                log.producers.len() - goal
+            } else {
+                0
+            }
         });
         if excess == 0 {
             return None;

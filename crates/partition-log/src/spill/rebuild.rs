@@ -5,9 +5,9 @@ use std::io;
 use crate::config::{Now, PartitionConfig};
 use crate::producers::ProducerTable;
 use crate::recovery;
+use crate::spill::AT_ONCE;
 use crate::spill::index::{Index, Location};
 use crate::spill::spiller::{Guarded, STEP, Spiller};
-use crate::spill::AT_ONCE;
 
 /// How often a log is read whose front is being deleted meanwhile.
 const ATTEMPTS: usize = 3;
@@ -97,7 +97,9 @@ impl Spiller {
         table: &ProducerTable,
         some: &[(i64, Location)],
     ) -> io::Result<()> {
-        let known = some.iter().filter_map(|&(id, at)| Some((table.get(id)?, at)));
+        let known = some
+            .iter()
+            .filter_map(|&(id, at)| Some((table.get(id)?, at)));
         let (views, before): (Vec<_>, Vec<_>) = known.unzip();
         let locations = self.write(&views)?;
         let moved: Vec<_> = views.iter().zip(before).zip(locations).collect();

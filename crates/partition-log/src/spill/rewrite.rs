@@ -42,7 +42,9 @@ impl Spiller {
         let mut moving = Vec::new();
         for some in found.chunks(AT_ONCE) {
             log.with(|log| {
-                let live = some.iter().filter(|(at, v)| log.spill.is_at(v.producer_id, *at));
+                let live = some
+                    .iter()
+                    .filter(|(at, v)| log.spill.is_at(v.producer_id, *at));
                 moving.extend(live.cloned());
             });
         }

@@ -234,7 +234,10 @@ impl Spiller {
 
     fn create(&self) -> io::Result<Written> {
         let (number, name) = match &self.old {
-            Some(old) => (1 - old.number, if old.name == FILE { TEMPORARY } else { FILE }),
+            Some(old) => (
+                1 - old.number,
+                if old.name == FILE { TEMPORARY } else { FILE },
+            ),
             None => (0, FILE),
         };
         let path = self.place.path(name);
