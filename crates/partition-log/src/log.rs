@@ -255,7 +255,7 @@ impl PartitionLog {
         };
         self.segments
             .append(&header, &header_bytes, batch.payload())?;
-        self.segments.note_append(now.elapsed_ms);
+        self.segments.note_append(now.elapsed_ms.max(1));
         let next_offset = self.segments.next_offset();
         assert_eq!(
             self.map_end_offset, base_offset,

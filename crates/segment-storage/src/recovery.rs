@@ -173,7 +173,6 @@ impl From<OpenError> for Stop {
 
 impl Recovery {
     fn run(&mut self, listing: &Listing) -> Result<(), Stop> {
-        self.leave_deleted_segment(listing);
         let base_of_mark = self.mark.segment_base;
         let below: Vec<_> = listing
             .segments
@@ -218,28 +217,6 @@ impl Recovery {
             }
         }
         self.scan_above(listing)
-    }
-
-    // Retention may have removed the segment that the mark lies in before a newer mark was
-    // written. All of it is deleted, so the first segment that is left takes its place.
-    fn leave_deleted_segment(&mut self, listing: &Listing) {
-        let (mark, start) = (self.mark, self.found.start.offset);
-        let is_there = listing.segments.iter().any(|s| s.0 == mark.segment_base);
-        if is_there || mark.position == 0 || mark.next_offset > start {
-            return;
-        }
-        let mut later = listing.segments.iter().map(|s| s.0);
-        if let Some(first) = later.find(|&base| base > mark.segment_base && base <= start) {
-            self.mark = StableMark {
-                segment_base: first,
-                position: 0,
-                next_offset: first,
-                previous_end: first,
-                jump_to: 0,
-                clean: false,
-                ..mark
-            };
-        }
     }
 
     // Clean: nothing above the mark, and nothing was ever written into a prepared file.

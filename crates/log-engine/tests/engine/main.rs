@@ -30,6 +30,7 @@ mod opening;
 mod permissions;
 mod read_only;
 mod readers;
+mod retention;
 mod sessions;
 mod topics;
 mod world;

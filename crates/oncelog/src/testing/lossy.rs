@@ -35,8 +35,11 @@ pub struct Lossy {
     repeats: f64,
     polls: Range<u32>,
     counts: Arc<Counts>,
-    tries: Arc<Mutex<BTreeMap<(u32, i64, i16, i32), u64>>>,
+    tries: Arc<Mutex<BTreeMap<BatchIdentity, u64>>>,
 }
+
+/// Partition, producer id, epoch, base sequence.
+type BatchIdentity = (u32, i64, i16, i32);
 
 #[derive(Default)]
 struct Counts {

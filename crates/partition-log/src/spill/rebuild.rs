@@ -35,8 +35,12 @@ impl Spiller {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            // Whoever is on disk appended nothing above what was visible when it went there.
+            // Whoever is on disk has no batch above what was visible when it went there.
             let end = view.published();
+            if end < self.markers_end {
+                let what = "its last transaction marker is not synced yet; append again";
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, what));
+            }
             let rebuilt = recovery::rebuild(&self.place, &view, &config, end, now.elapsed_ms);
             // What is deleted must be covered by a snapshot, or some of it was missed.
             let segments = view.segments();

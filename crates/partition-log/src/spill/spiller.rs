@@ -48,6 +48,8 @@ pub struct Spiller {
     /// What is being replaced by `current`.
     pub(super) old: Option<Written>,
     plan: Option<Plan>,
+    /// Markers of producers that moved lie below it; where their data lies, the lines tell.
+    pub(super) markers_end: u64,
 }
 
 /// A file that was written.
@@ -81,6 +83,7 @@ impl Spiller {
             current: None,
             old: None,
             plan: None,
+            markers_end: 0,
         }
     }
 
@@ -96,7 +99,7 @@ impl Spiller {
         let Some(mut plan) = plan else {
             return self.compact(log, now);
         };
-        let (lines, views) = pick(&mut plan, log);
+        let (lines, views) = self.pick(&mut plan, log);
         let locations = self.write(&views)?;
         plan.end_step(lines.len());
         let moved: Vec<_> = lines.into_iter().zip(locations).collect();
@@ -232,6 +235,31 @@ impl Spiller {
         })
     }
 
+    // Copies of producers that are to move. They stay in the table until they are written.
+    fn pick(&mut self, plan: &mut Plan, log: &impl Guarded) -> (Vec<Line>, Vec<ProducerView>) {
+        let (mut lines, mut views) = (Vec::new(), Vec::new());
+        let (mut batches, most) = (0, STEP.min(plan.left));
+        while lines.len() < most && batches * 20 < STEP_BYTES && plan.has_part() {
+            let (asked, before) = (AT_ONCE.min(most - lines.len()), lines.len());
+            log.with(|log| {
+                let end = log.segments().view().published();
+                let movable = log.producers.movable(plan.part(), end);
+                let old = movable.filter(|(newest, _)| *newest <= plan.newest);
+                for (_, line) in old.skip(plan.taken_of_part).take(asked) {
+                    let view = log.producers.view_of(line);
+                    batches += view.window.len();
+                    if view.coordinator_epoch >= 0 || view.window.is_empty() {
+                        self.markers_end = log.next_offset();
+                    }
+                    lines.push(*line);
+                    views.push(view);
+                }
+            });
+            plan.took(lines.len() - before, asked);
+        }
+        (lines, views)
+    }
+
     fn create(&self) -> io::Result<Written> {
         let (number, name) = match &self.old {
             Some(old) => (
@@ -255,28 +283,6 @@ impl Spiller {
             regions: Vec::new(),
         })
     }
-}
-
-// Copies of producers that are to move. They stay in the table until they are written.
-fn pick(plan: &mut Plan, log: &impl Guarded) -> (Vec<Line>, Vec<ProducerView>) {
-    let (mut lines, mut views) = (Vec::new(), Vec::new());
-    let (mut batches, most) = (0, STEP.min(plan.left));
-    while lines.len() < most && batches * 20 < STEP_BYTES && plan.has_part() {
-        let (asked, before) = (AT_ONCE.min(most - lines.len()), lines.len());
-        log.with(|log| {
-            let end = log.segments().view().published();
-            let movable = log.producers.movable(plan.part(), end);
-            let old = movable.filter(|(newest, _)| *newest <= plan.newest);
-            for (_, line) in old.skip(plan.taken_of_part).take(asked) {
-                let view = log.producers.view_of(line);
-                batches += view.window.len();
-                lines.push(*line);
-                views.push(view);
-            }
-        });
-        plan.took(lines.len() - before, asked);
-    }
-    (lines, views)
 }
 
 impl Written {

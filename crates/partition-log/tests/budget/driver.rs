@@ -95,6 +95,10 @@ impl Driver {
         self.on(disk)
     }
 
+    pub(crate) fn generation(&self) -> i32 {
+        self.generation
+    }
+
     /// Opened again, after a kill, with other settings.
     pub(crate) fn reconfigured(mut self, config: PartitionConfig) -> Driver {
         self.config = config;
@@ -106,8 +110,7 @@ impl Driver {
     }
 
     pub(crate) fn append(&mut self, sent: Sent) -> Result<Appended, AppendError> {
-        self.append_bytes(&sent.encode(), false)
-            .map(Option::unwrap)
+        self.append_bytes(&sent.encode(), false).map(Option::unwrap)
     }
 
     /// Appends a batch as a replica does, at the log's end.
@@ -118,7 +121,11 @@ impl Driver {
         self.append_bytes(&bytes, true).unwrap();
     }
 
-    fn append_bytes(&mut self, bytes: &[u8], replica: bool) -> Result<Option<Appended>, AppendError> {
+    fn append_bytes(
+        &mut self,
+        bytes: &[u8],
+        replica: bool,
+    ) -> Result<Option<Appended>, AppendError> {
         let batch = Batch::parse(bytes).unwrap();
         let now = self.now();
         loop {

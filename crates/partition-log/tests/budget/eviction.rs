@@ -175,7 +175,10 @@ fn a_producer_that_changed_meanwhile_stays() {
     driver.settle();
     assert!(!driver.in_memory().contains(&1));
     driver.log.borrow_mut().finish_load(stale);
-    assert!(!driver.in_memory().contains(&1), "an old state was taken in");
+    assert!(
+        !driver.in_memory().contains(&1),
+        "an old state was taken in"
+    );
     assert!(driver.append(one(1, 1)).unwrap().duplicate);
 }
 
@@ -224,7 +227,10 @@ fn an_open_moves_what_is_too_much_and_gives_the_room_back() {
     let found = small.budget();
     assert_eq!((found.in_memory, found.evicted), (938, 19_062));
     assert_eq!(small.log.borrow().producers().len(), 938);
-    assert!(found.memory_bytes < before / 3, "{found:?}, {before} before");
+    assert!(
+        found.memory_bytes < before / 3,
+        "{found:?}, {before} before"
+    );
     let mut small = small.reload();
     assert_eq!(small.budget().evicted, 19_062);
     assert_eq!(small.views().len(), 20_000);

@@ -48,6 +48,24 @@ fn failed_sync_fences_the_log_and_a_reopen_believes_only_the_device() {
     }
 }
 
+/// R7, for the marks: a start that only the page cache has must not cost any file.
+#[test]
+fn marks_are_believed_as_the_device_has_them() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, synced(4096));
+    log.append_numbered(40, 200);
+    log.commit().unwrap();
+    disk.fail_syncs(1);
+    log.drop_front(33).unwrap_err();
+    assert_eq!(log.view().start(), 0);
+    let disk = disk.after_kill();
+    let log = TestLog::open(place(disk.clone()), synced(4096), 2);
+    assert_eq!(log.entries(), numbered(0, 40, 200));
+    let log = TestLog::open(place(disk.after_power_cut()), synced(4096), 3);
+    assert_eq!(log.found.corruption, None);
+    assert_eq!(log.entries(), numbered(0, 40, 200));
+}
+
 #[test]
 fn failed_sync_of_names_fences_too() {
     let disk = MemoryDisk::new();

@@ -295,6 +295,22 @@ fn prepared_files_that_hold_nothing_or_garbage_are_removed() {
 }
 
 #[test]
+fn nothing_is_adopted_behind_a_torn_file() {
+    let disk = MemoryDisk::new();
+    drop(TestLog::new(&disk, synced(4096)));
+    let torn: Vec<u8> = [&stamped(&[(0, &value(0, 50))], 0, 1)[..], &[0xaa; 80]].concat();
+    disk.write_file(&path("next-1.segment"), &torn).unwrap();
+    let next = stamped(&[(0, &value(1, 50))], 1, 1);
+    disk.write_file(&path("next-2.segment"), &next).unwrap();
+    let log = TestLog::open(place(disk.clone()), synced(4096), 2);
+    assert_eq!(log.entries(), numbered(0, 1, 50));
+    assert_eq!(log.found.removed, ["next-2.segment"]);
+    assert_eq!(log.found.cut.len(), 1);
+    let log = TestLog::open(place(disk.after_power_cut()), synced(4096), 3);
+    assert_eq!(log.entries(), numbered(0, 1, 50));
+}
+
+#[test]
 fn second_open_changes_nothing() {
     let (disk, end) = five();
     write_behind(&disk, end, &[0xaa; 100]);

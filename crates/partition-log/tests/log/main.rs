@@ -1,0 +1,7 @@
+//! The partition log over crashes, damage, retention and restarts. Tests named `case_NNN` are rows
+//! of the conformance list; where oncelog is stricter than Kafka, the test says by which rule.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+mod appends;
+mod harness;
