@@ -135,9 +135,11 @@ impl Committer {
             drop(queue);
             partition.turn.phase.store(RUNNING, Ordering::Release);
             turn(&partition, time);
+            let again = partition.keep_budget(time);
             let phase = &partition.turn.phase;
-            let done = phase.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            if done.is_err() {
+            let idle =
+                || phase.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+            if again || idle().is_err() {
                 phase.store(QUEUED, Ordering::Release);
                 self.push(partition);
             }
@@ -322,6 +324,7 @@ pub(crate) fn close(partition: &PartitionState, time: &Time) -> io::Result<()> {
     partition.turn.sync_all.store(true, Ordering::Release);
     turn(partition, time);
     let _one_at_a_time = partition.turn.running.lock();
+    let spiller = partition.spilling.close();
     let Some(mut log) = partition.log() else {
         return Ok(());
     };
@@ -339,5 +342,8 @@ pub(crate) fn close(partition: &PartitionState, time: &Time) -> io::Result<()> {
     };
     let closed = snapshot.and_then(|()| log.segments_mut().close());
     drop(log);
+    if let Some(mut spiller) = spiller {
+        spiller.discard();
+    }
     closed
 }

@@ -107,20 +107,9 @@ impl Partition {
     /// # Errors
     /// [`ReadError`].
     pub fn producers(&self) -> Result<Vec<ProducerView>, ReadError> {
-        let mut views: Vec<_> = match (&self.state.source, self.state.log()) {
-            (_, Some(log)) => log.producers().iter().collect(),
-            (Source::Follower(follower), None) => {
-                follower
-                    .refresh()
-                    .map_err(|e| Arc::new(partition_log::OpenError::from(e)))?;
-                let view = follower.view();
-                let config = self.state.config.partition();
-                let (end, now) = (view.published(), self.engine.core.time.now());
-                let place = follower.place();
-                let (table, _) = partition_log::rebuild(place, view, &config, end, now.elapsed_ms)?;
-                table.iter().collect()
-            }
-            (Source::Writer(_) | Source::Damaged(_), None) => Vec::new(),
+        let mut views: Vec<_> = match &self.state.source {
+            Source::Follower(_) => self.rebuilt_producers()?.iter().collect(),
+            Source::Writer(_) | Source::Damaged(_) => self.state.all_producers(self.now())?,
         };
         views.sort_unstable_by_key(|view| view.producer_id);
         Ok(views)

@@ -167,8 +167,20 @@ impl Core {
             let more = self.committer.enqueue(partition);
             self.more_workers(more);
         }
+        let mut moves = partition.spilling.is_over.load(Ordering::Relaxed);
+        if moves {
+            partition.spilling.want_moves();
+        }
         if expire && let Some(mut log) = partition.log() {
             log.expire_producers(self.time.now());
+            if log.budget().evicted > 0 {
+                partition.spilling.want_expiry();
+                moves = true;
+            }
+        }
+        if moves {
+            let more = self.committer.enqueue(partition);
+            self.more_workers(more);
         }
     }
 }

@@ -23,6 +23,7 @@ mod ends;
 mod engine;
 mod env;
 mod error;
+mod explain;
 mod handle;
 mod housekeeping;
 pub mod inspect;
@@ -39,6 +40,7 @@ mod segment_feeder;
 mod senders;
 mod session;
 mod signal;
+mod spilling;
 mod topic;
 mod topics;
 mod transport;
@@ -54,13 +56,14 @@ pub use error::{
 };
 pub use handle::{Appended, Partition, Pending};
 pub use open_report::OpenReport;
-pub use partition_log::{Opened, ProducerView, Rejection, WindowEntry};
+pub use partition_log::{Decision, Explanation, Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
 pub use producer::{Producer, ProducerBuilder, ProducerCounts, RecordMetadata, Ticket};
 pub use reader::{Batches, Reader, ReaderBuilder, Start};
 pub use record::Record;
 pub use record_batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Compression, ProducerIdentity, Records,
+    SOURCE_HEADER, SourcePosition,
 };
 pub use resolve::{Forgotten, Resolution};
 pub use session::{Appender, ProducerSession};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use partition_log::{Now, PartitionLog, PartitionReader};
+use partition_log::{AppendError as LogError, Now, PartitionLog, PartitionReader};
 use record_batch::Batch;
 use segment_storage::{Corruption, LogFollower, WriteError};
 
@@ -18,6 +18,7 @@ use crate::committer::Turn;
 use crate::config::{Ack, TopicConfig};
 use crate::ends::{Ends, State};
 use crate::error::{AppendError, LogName, Unknown};
+use crate::spilling::Spilling;
 
 /// What an engine keeps of one partition.
 pub(crate) struct PartitionState {
@@ -29,6 +30,7 @@ pub(crate) struct PartitionState {
     pub(crate) source: Source,
     pub(crate) turn: Turn,
     pub(crate) feeding: Feeding,
+    pub(crate) spilling: Spilling,
     /// Held while the log's start moves.
     pub(crate) deleting: Mutex<()>,
     /// Elapsed time since when there are unsynced bytes at `interval`; 0: none.
@@ -84,7 +86,8 @@ pub(crate) struct Written {
 pub(crate) struct Follow {
     /// The feeder should prepare a segment.
     pub(crate) feed: bool,
-    /// The committer should take a turn: to seal what was rolled, or to raise the ceiling.
+    /// The committer should take a turn: to seal what was rolled, to raise the ceiling, or to move
+    /// producers to disk.
     pub(crate) turn: bool,
     /// The committer should sync everything.
     pub(crate) sync: bool,
@@ -105,6 +108,7 @@ impl PartitionState {
             config,
             reader,
             ends: Ends::default(),
+            spilling: Spilling::of(&source),
             source,
             turn: Turn::default(),
             feeding: Feeding::default(),
@@ -130,7 +134,8 @@ impl PartitionState {
         }
     }
 
-    /// Puts a batch into the log, or finds it there. Never waits.
+    /// Puts a batch into the log, or finds it there. Waits for the disk only where the producer is
+    /// on it, or room for a producer must be made first.
     #[inline]
     pub(crate) fn write(
         &self,
@@ -148,27 +153,23 @@ impl PartitionState {
         if let Err(error) = self.check_open() {
             return (Err(error), Follow::default());
         }
-        let appended = match log.append(batch, now) {
-            Ok(appended) => appended,
-            Err(error) => {
-                let feed = log.segments().is_segment_wanted();
-                drop(log);
-                return (
-                    Err(self.refused(error)),
-                    Follow {
-                        feed,
-                        ..Follow::default()
-                    },
-                );
+        let (log, appended) = match log.append(batch, now) {
+            Ok(appended) => (Some(log), Ok(appended)),
+            Err(error @ (LogError::Evicted { .. } | LogError::NoRoom { .. })) => {
+                self.append_postponed(log, error, batch, now)
             }
+            Err(error) => (Some(log), Err(self.refused(error))),
         };
-        let segments = log.segments();
-        let feed = segments.is_segment_wanted();
-        let mut follow = Follow {
-            feed,
-            turn: segments.is_turn_due(),
-            ..Follow::default()
+        let mut follow = Follow::default();
+        if let Some(log) = &log {
+            follow.feed = log.segments().is_segment_wanted();
+        }
+        let (log, appended) = match (log, appended) {
+            (Some(log), Ok(appended)) => (log, appended),
+            (_, Err(error)) => return (Err(error), follow),
+            (None, Ok(_)) => return (Err(AppendError::Closed), follow),
         };
+        follow.turn = log.segments().is_turn_due() | self.spilling.note(&log);
         drop(log);
         let written = Written {
             base_offset: appended.base_offset,
@@ -220,8 +221,8 @@ impl PartitionState {
         }
     }
 
-    fn refused(&self, error: partition_log::AppendError) -> AppendError {
-        use partition_log::AppendError as Log;
+    pub(crate) fn refused(&self, error: LogError) -> AppendError {
+        use LogError as Log;
         let (topic, partition) = (self.topic.clone(), self.index);
         match error {
             Log::Batch(error) => AppendError::Invalid(error),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use partition_log::ProducerView;
+use partition_log::{Now, ProducerView};
 use record_batch::BatchHeader;
 use segment_storage::Cursor;
 
@@ -80,7 +80,7 @@ impl Engine {
             return Ok(Resolution::Forgotten(forgotten()));
         };
         let state = &partition.state;
-        let resolution = look_up(state, id)?;
+        let resolution = look_up(state, id, core.time.now())?;
         let Resolution::Written {
             offset: Some(offset),
         } = resolution
@@ -116,11 +116,16 @@ impl Engine {
     }
 }
 
-fn look_up(state: &Arc<PartitionState>, id: &AppendId) -> Result<Resolution, ResolveError> {
+fn look_up(
+    state: &Arc<PartitionState>,
+    id: &AppendId,
+    now: Now,
+) -> Result<Resolution, ResolveError> {
     if let Source::Damaged(corruption) = &state.source {
         return Err(ReadError::Damaged(corruption.clone()).into());
     }
-    let Some(mut log) = state.log() else {
+    let log = state.log_with(id.producer_id, now);
+    let Some(mut log) = log.map_err(|e| state.read_error(e))? else {
         return Err(ResolveError::ReadOnly);
     };
     let known = log.producers().get(id.producer_id);

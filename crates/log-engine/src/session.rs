@@ -96,7 +96,9 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]; certainly not written, and the sequence is not used up.
     pub fn try_append(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
-        let (partition, batch, now) = self.build(records)?;
+        let now = self.partition.now();
+        self.fill(records, now)?;
+        let (partition, batch) = (&self.partition, built(&mut self.builder, self.identity)?);
         let written = partition.write(&batch, now)?;
         self.use_up(records.len());
         Ok(self.partition.pending(written))
@@ -111,7 +113,9 @@ impl Appender {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
-        let (partition, batch, now) = self.build(records)?;
+        let now = self.partition.now();
+        self.fill(records, now)?;
+        let (partition, batch) = (&self.partition, built(&mut self.builder, self.identity)?);
         let written = partition.start_parsed(&batch, now).await?;
         self.use_up(records.len());
         self.partition.answer(&written).await
@@ -125,7 +129,9 @@ impl Appender {
     /// # Errors
     /// [`AppendError`].
     pub fn blocking_append(&mut self, records: &[Record<'_>]) -> Result<Appended, AppendError> {
-        let (partition, batch, now) = self.build(records)?;
+        let now = self.partition.now();
+        self.fill(records, now)?;
+        let (partition, batch) = (&self.partition, built(&mut self.builder, self.identity)?);
         let written = partition.blocking_start_parsed(&batch, now)?;
         self.use_up(records.len());
         self.partition.blocking_answer(&written)
@@ -140,17 +146,15 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]; certainly not written.
     pub fn blocking_start(&mut self, records: &[Record<'_>]) -> Result<Pending, AppendError> {
-        let (partition, batch, now) = self.build(records)?;
+        let now = self.partition.now();
+        self.fill(records, now)?;
+        let (partition, batch) = (&self.partition, built(&mut self.builder, self.identity)?);
         let written = partition.blocking_start_parsed(&batch, now)?;
         self.use_up(records.len());
         Ok(self.partition.pending(written))
     }
 
-    #[inline]
-    fn build(
-        &mut self,
-        records: &[Record<'_>],
-    ) -> Result<(&Partition, Batch<'_>, Now), AppendError> {
+    fn fill(&mut self, records: &[Record<'_>], now: Now) -> Result<(), AppendError> {
         if records.is_empty() {
             let empty = BatchError::Count {
                 record_count: 0,
@@ -158,18 +162,13 @@ impl Appender {
             };
             return Err(AppendError::Invalid(empty));
         }
-        let now = self.partition.now();
         self.builder.clear();
         for record in records {
             record
                 .push_to(&mut self.builder, now.wall_ms)
                 .map_err(AppendError::Invalid)?;
         }
-        let batch = self
-            .builder
-            .build_batch(Some(self.identity))
-            .map_err(AppendError::Invalid)?;
-        Ok((&self.partition, batch, now))
+        Ok(())
     }
 
     // The batch is in the log, so its sequences are used, whatever becomes of the answer.
@@ -177,6 +176,17 @@ impl Appender {
         let next = i64::from(self.identity.base_sequence) + i64::try_from(records).unwrap_or(0);
         // Sequences wrap from 2^31 - 1 to 0.
         self.identity.base_sequence = i32::try_from(next & i64::from(i32::MAX)).unwrap_or(0);
+    }
+}
+
+#[inline]
+fn built(
+    builder: &mut BatchBuilder,
+    identity: ProducerIdentity,
+) -> Result<Batch<'_>, AppendError> {
+    match builder.build_batch(Some(identity)) {
+        Ok(batch) => Ok(batch),
+        Err(error) => Err(AppendError::Invalid(error)),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use partition_log::Budget;
+
 use crate::config::TopicConfig;
 use crate::engine::Handle;
 use crate::error::TopicError;
@@ -52,8 +54,17 @@ pub struct PartitionDescription {
     pub size_bytes: u64,
     /// Segment files.
     pub segments: usize,
-    /// Producers known.
+    /// Producers known, in memory or on disk.
     pub producers: usize,
+    /// Those of them that are on disk: more than `producers.max` are known.
+    pub producers_evicted: usize,
+    /// How often a producer was moved to disk, since the open.
+    pub producer_evictions: u64,
+    /// How often one was moved back, since the open.
+    pub producer_loads: u64,
+    /// How often producers on disk were rebuilt from the log because their file was damaged, since
+    /// the open.
+    pub producer_rebuilds: u64,
     /// Batches accepted from unknown producers in mid-sequence, since the open.
     pub accepted_unknown: u64,
     /// `open`, or why it takes no appends.
@@ -145,13 +156,15 @@ fn describe(state: &PartitionState) -> PartitionDescription {
     let size_bytes = segments.iter().filter_map(|s| s.bytes().ok()).sum();
     let high_watermark = state.reader.high_watermark();
     let (mut log_end_offset, mut producers, mut accepted_unknown) = (high_watermark, 0, 0);
+    let mut budget = Budget::default();
     let mut status = match &state.source {
         Source::Damaged(corruption) => corruption.to_string(),
         _ => "open".to_owned(),
     };
     if let Some(log) = state.log() {
         log_end_offset = log.next_offset();
-        producers = log.producers().len();
+        producers = log.known_producers();
+        budget = log.budget();
         accepted_unknown = log.producers().accepted_unknown();
         if let Some(reason) = log.segments().latch().reason() {
             status = reason.to_string();
@@ -168,6 +181,10 @@ fn describe(state: &PartitionState) -> PartitionDescription {
         size_bytes,
         segments: segments.len(),
         producers,
+        producers_evicted: budget.evicted,
+        producer_evictions: budget.evictions,
+        producer_loads: budget.loads,
+        producer_rebuilds: budget.rebuilds,
         accepted_unknown,
         state: status,
     }

@@ -457,6 +457,7 @@ impl Core {
         for partition in &topic.partitions {
             partition.turn.finish();
             partition.feeding.finish();
+            drop(partition.spilling.close());
         }
         leftovers.push(TopicEntry {
             stage: Stage::Deleting,

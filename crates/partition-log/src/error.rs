@@ -6,7 +6,7 @@ use segment_storage::{Corruption, Latched, WriteError};
 use crate::producer::Rejection;
 
 /// Why a batch was not appended. The log, its producers and its windows are what they were
-/// before (I6, I36); only [`AppendError::Latched`] leaves earlier unsynced appends in doubt.
+/// before (I6, I36); only a latched [`AppendError::Write`] leaves earlier unsynced appends in doubt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {

@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod deletion;
 mod error;
+mod explain;
 mod log;
 #[cfg(oncelog_planted)]
 pub mod planted;
@@ -29,8 +31,10 @@ pub use config::{
     BATCH_BYTES_MAX_DEFAULT, Now, PRODUCER_EXPIRY_MS_DEFAULT, PRODUCERS_MAX_DEFAULT,
     PartitionConfig, SEGMENT_BYTES_DEFAULT,
 };
+pub use deletion::Deletion;
 pub use error::{AppendError, OpenError};
-pub use log::{Appended, Deletion, OpenContext, Opened, PartitionLog};
+pub use explain::{Decision, Explanation};
+pub use log::{Appended, OpenContext, Opened, PartitionLog};
 pub use producer::{
     Admission, Fresh, Original, OutOfOrderKind, ProducerConfig, Rejection, SequenceReusePolicy,
     UnknownProducerPolicy,

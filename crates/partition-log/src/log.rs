@@ -4,11 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use record_batch::{Batch, BatchError, BatchHeader, SourcePosition, Stamp, stamped_header};
-use segment_storage::{
-    Corruption, FrontDrop, LogStart, Place, Recovered, Segment, SegmentedLog, WriteError,
-};
+use segment_storage::{Corruption, LogStart, Place, Recovered, SegmentedLog, WriteError};
 
 use crate::config::{Now, PartitionConfig};
+use crate::deletion::Deletion;
 use crate::error::{AppendError, OpenError};
 use crate::producer::Admission;
 use crate::producers::ProducerTable;
@@ -81,7 +80,7 @@ impl PartitionLog {
         config: PartitionConfig,
         context: OpenContext,
     ) -> Result<(PartitionLog, Opened), OpenError> {
-        let (segments, files) =
+        let (mut segments, files) =
             SegmentedLog::open(place.clone(), config.log(), context.generation)?;
         let view = segments.view().clone();
         let (end, tail) = (segments.next_offset(), segments.batches_end());
@@ -123,10 +122,7 @@ impl PartitionLog {
             }
             Err(error) => return Err(error.into()),
         };
-        let oldest = view
-            .segments()
-            .first()
-            .map_or(u64::MAX, |s| s.previous_end());
+        let oldest = view.segments().first().map_or(tail, |s| s.previous_end());
         let deleted = oldest.min(view.start());
         let history_lost = deleted > start.history_from.max(rebuilt.snapshot.unwrap_or(0));
         let before = start;
@@ -147,6 +143,16 @@ impl PartitionLog {
             snapshot::remove_where(&place, damaged).map_err(io)?;
             snapshot::prune(&place, view.start(), tail).map_err(io)?;
             spill::remove_stale(&place);
+            let second = view.segments().get(1).map(|s| s.base_offset());
+            if second.is_some_and(|base| base <= view.start()) {
+                // Left by a deletion. Without space for a snapshot of its producers it stays (I18).
+                let newest = snapshot::list(&place).map_err(io)?.last().copied();
+                let is_covered = newest == Some(tail);
+                if is_covered || snapshot::write(&place, tail, &producers).is_ok() {
+                    segments.drop_deleted().map_err(io)?;
+                    snapshot::prune(&place, view.start(), tail).map_err(io)?;
+                }
+            }
         }
         let is_sound = corruption.is_none();
         let mut log = PartitionLog {
@@ -186,7 +192,8 @@ impl PartitionLog {
         self.segments.latch().check()?;
         self.check(batch)?;
         if !self.config.idempotence {
-            return self.write(batch, now);
+            let base_offset = self.write(batch, now)?;
+            return Ok(self.fresh(base_offset, now));
         }
         let source = SourcePosition::of(batch)?;
         let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
@@ -195,7 +202,10 @@ impl PartitionLog {
             self.check_budget(batch.header().producer_id, is_admitted)?;
         }
         match admission? {
-            Admission::Unchecked => self.write(batch, now),
+            Admission::Unchecked => {
+                let base_offset = self.write(batch, now)?;
+                Ok(self.fresh(base_offset, now))
+            }
             Admission::Duplicate(original) => Ok(Appended {
                 base_offset: original.base_offset,
                 last_offset: original.base_offset + u64::from(original.count) - 1,
@@ -203,15 +213,14 @@ impl PartitionLog {
                 log_append_time: None,
             }),
             Admission::Fresh(fresh) => {
-                let appended = self.write(batch, now)?;
-                let offset = appended.base_offset;
+                let offset = self.write(batch, now)?;
                 self.producers
                     .apply(fresh, batch.header(), fingerprint, offset, now.elapsed_ms);
                 if let Some(position) = source {
                     let producer_id = batch.header().producer_id;
                     self.producers.sources_mut().apply(producer_id, position);
                 }
-                Ok(appended)
+                Ok(self.fresh(offset, now))
             }
         }
     }
@@ -238,8 +247,19 @@ impl PartitionLog {
         Ok(())
     }
 
+    // The answer for the batch that was written last.
+    fn fresh(&self, base_offset: u64, now: Now) -> Appended {
+        Appended {
+            base_offset,
+            last_offset: self.map_end_offset - 1,
+            duplicate: false,
+            log_append_time: self.config.log_append_time.then_some(now.wall_ms),
+        }
+    }
+
+    // Returns the batch's base offset.
     #[inline]
-    fn write(&mut self, batch: &Batch<'_>, now: Now) -> Result<Appended, AppendError> {
+    fn write(&mut self, batch: &Batch<'_>, now: Now) -> Result<u64, AppendError> {
         let base_offset = self.segments.next_offset();
         let log_append_time = self.config.log_append_time.then_some(now.wall_ms);
         let stamp = Stamp {
@@ -262,12 +282,7 @@ impl PartitionLog {
             "I20: the table reflects the whole log"
         );
         self.map_end_offset = next_offset;
-        Ok(Appended {
-            base_offset,
-            last_offset: next_offset - 1,
-            duplicate: false,
-            log_append_time,
-        })
+        Ok(base_offset)
     }
 
     /// Appends a batch that another log, or a coordinator, has accepted already: as it is given,
@@ -451,41 +466,5 @@ impl PartitionLog {
             end: self.segments.next_offset(),
             snapshotter: self.snapshotter(),
         }))
-    }
-}
-
-/// A move of a partition's start, cut into steps so that no lock is held while the disk works.
-pub struct Deletion {
-    /// The files' part of it.
-    pub front: FrontDrop,
-    start: u64,
-    end: u64,
-    snapshotter: Snapshotter,
-}
-
-impl Deletion {
-    /// Writes a snapshot that covers what will go, if there is none, then the new start.
-    ///
-    /// # Errors
-    /// When the log cannot be read or the disk refuses; nothing has moved.
-    pub fn write(&self, now: Now) -> io::Result<()> {
-        // What goes is sealed, and so durable: a snapshot of what may still be lost is not needed.
-        let end = self.start.min(self.snapshotter.durable_end);
-        let snapshots = snapshot::list(&self.snapshotter.place)?;
-        if snapshots.last().is_none_or(|&newest| newest < end) {
-            self.snapshotter
-                .write_at(end, now)
-                .map_err(io::Error::other)?;
-        }
-        self.front.write()
-    }
-
-    /// Removes the files that are out of view, and snapshots that are not needed any more.
-    ///
-    /// # Errors
-    /// What the disk says; the next open removes what is left.
-    pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
-        self.front.remove(gone)?;
-        snapshot::prune(&self.snapshotter.place, self.start, self.end)
     }
 }

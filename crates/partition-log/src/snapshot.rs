@@ -261,12 +261,12 @@ pub fn prune(place: &Place, start: u64, end: u64) -> io::Result<()> {
 }
 
 /// Which of these snapshots (lowest first) may go: those above the log's end, which know more than
-/// the log; those at or below its start, but never the newest, for it alone remembers producers
-/// whose data was deleted (I18); and all but the newest two (R17).
+/// the log; those below its start, but never the newest, for it alone remembers producers whose
+/// data was deleted (I18); and all but the newest two (R17).
 pub fn superfluous(offsets: &[u64], start: u64, end: u64) -> Vec<u64> {
     let known: Vec<u64> = offsets.iter().copied().filter(|&o| o <= end).collect();
     let newest = known.last().copied();
-    let inside = |o: &u64| *o > start || Some(*o) == newest;
+    let inside = |o: &u64| *o >= start || Some(*o) == newest;
     let kept: Vec<u64> = known.into_iter().filter(inside).rev().take(2).collect();
     offsets
         .iter()

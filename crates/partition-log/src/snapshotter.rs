@@ -60,6 +60,16 @@ impl Snapshotter {
         Ok(true)
     }
 
+    /// Where the batches below `offset` end, if they are durable; else where those that are end.
+    /// A snapshot has that offset even where the log jumps to its ceiling there: were what follows
+    /// lost, the log would end there too.
+    pub(crate) fn durable_end_below(&self, offset: u64) -> u64 {
+        let offset = offset.min(self.durable_end);
+        let segments = self.reader.view().segments();
+        let later = segments.iter().find(|s| s.base_offset() >= offset);
+        later.map_or(offset, |s| offset.min(s.previous_end()))
+    }
+
     pub(crate) fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
         let io = |source| segment_storage::OpenError::Io {
             file: self.place.display(""),

@@ -162,6 +162,11 @@ pub struct Loading {
 }
 
 impl Loading {
+    /// Its id.
+    pub fn producer_id(&self) -> i64 {
+        self.producer_id
+    }
+
     /// Reads the producer. One small read, mostly from the page cache.
     ///
     /// # Errors
@@ -246,6 +251,7 @@ impl PartitionLog {
     }
 
     /// Whether there are more producers in memory than there should be.
+    #[inline]
     pub fn is_over_budget(&self) -> bool {
         self.producers.len() > self.spill.max
     }

@@ -181,10 +181,14 @@ impl Recovery {
             .collect();
         for (at, &&(base, bytes)) in below.iter().enumerate() {
             let next = below.get(at + 1).map_or(base_of_mark, |s| s.0);
-            if next <= self.found.start.offset {
-                self.remove_below_start(base)?;
-            } else {
-                self.open_sealed(base, bytes)?;
+            let is_deleted = next <= self.found.start.offset;
+            match self.open_sealed(base, bytes) {
+                // Nobody can read it, whatever is wrong with it.
+                Err(Stop::Corrupt(_)) if is_deleted => {
+                    self.remove_deleted()?;
+                    self.remove_segments(&[base])?;
+                }
+                opened => opened?,
             }
         }
         if self.found.segments.is_empty() {
@@ -207,7 +211,10 @@ impl Recovery {
                 if self.found.segments.is_empty() {
                     self.found.end = (0, self.mark.next_offset);
                 }
-                self.report.clean = self.mark.clean && listing.prepared.is_empty() && !above;
+                if self.mark.clean && !above {
+                    self.report.clean = true;
+                    return self.remove_prepared(&listing.prepared);
+                }
             }
             other => {
                 let found = other.map_or("no file".to_owned(), |(_, b)| format!("{b} bytes"));
@@ -250,18 +257,23 @@ impl Recovery {
         })
     }
 
-    fn remove_below_start(&mut self, base: u64) -> Result<(), Stop> {
-        let segment = Segment::resting(self.place.clone(), (base, base), 0);
-        segment
-            .remove()
-            .map_err(|e| io_error(&self.place, &names::segment(base), e))?;
-        self.report.removed.push(names::segment(base));
-        Ok(())
+    // What was opened so far lies below the log's start: a deletion was interrupted.
+    fn remove_deleted(&mut self) -> Result<(), Stop> {
+        let opened = std::mem::take(&mut self.found.segments);
+        let bases: Vec<u64> = opened.iter().map(|s| s.base_offset()).collect();
+        self.remove_segments(&bases)
     }
 
     // The segment must begin where the one before it ended; where the log jumped to its ceiling,
     // it says so itself.
-    fn check_continues(&self, base: u64, previous_end: u64) -> Result<(), Stop> {
+    fn check_continues(&mut self, base: u64, previous_end: u64) -> Result<(), Stop> {
+        let before = self.found.segments.last().and_then(|s| s.footer());
+        if before.is_some_and(|b| b.next_offset != previous_end)
+            && previous_end <= self.found.start.offset
+        {
+            // What is missing in between is deleted, and so is what lies before it.
+            self.remove_deleted()?;
+        }
         let Some(before) = self.found.segments.last().and_then(|s| s.footer()) else {
             return if previous_end <= self.found.start.offset {
                 Ok(())

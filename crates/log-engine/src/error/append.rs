@@ -81,6 +81,19 @@ pub enum AppendError {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// More producers than `producers.max` are known, and one that this batch needs could not be
+    /// moved to disk, or back. Nothing was written, and nobody was forgotten.
+    #[error(
+        "producers of {topic}-{partition} above producers.max cannot be moved to disk or back: {source}; see to the disk, then append again"
+    )]
+    Producers {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
     /// A sync or write failed before; this batch was not written.
     #[error(transparent)]
     LogFenced(Latched),
@@ -180,6 +193,7 @@ impl AppendError {
             AppendError::Rejected { .. } | AppendError::LevelTooLow { .. } => Action::FixCall,
             AppendError::NotReady { .. }
             | AppendError::Io { .. }
+            | AppendError::Producers { .. }
             | AppendError::TimedOut { .. } => Action::Retry,
             AppendError::NoSpace { .. } => Action::FreeSpace,
             AppendError::LogFenced(_) | AppendError::Closed => Action::Reopen,

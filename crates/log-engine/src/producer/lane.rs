@@ -46,6 +46,9 @@ struct Sent {
     /// The answer that is awaited; `None`: not sent yet, or to be sent again.
     answer: Option<Answer>,
     attempts: u32,
+    /// Everything before it was answered when the last try was made; so what that one says is
+    /// not because of a batch that got lost.
+    follows_answered: bool,
     retry_ms: u64,
     /// A try was made whose outcome is not known.
     is_in_doubt: bool,
@@ -384,6 +387,7 @@ impl Lane {
             reserved_bytes: filling.reserved_bytes,
             answer: None,
             attempts: 0,
+            follows_answered: false,
             retry_ms: 0,
             is_in_doubt: false,
             is_answered: false,

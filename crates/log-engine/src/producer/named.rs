@@ -242,7 +242,7 @@ fn fence(
         log.producers_mut().sources_mut().fence(id, epoch);
     }
     let end = log.next_offset();
-    let wrote = position.is_some() || log.producers().get(id).is_some();
+    let wrote = position.is_some() || log.is_known(id);
     drop(log);
     if wrote && partition.ends.synced() < end {
         core.commit_now(partition);

@@ -20,21 +20,24 @@ fn a_batch_leaves_when_it_is_full() {
         .transport(recorder.clone())
         .open()
         .unwrap();
+    // The first of a session goes alone, and waits for a segment.
+    let _ = send(&producer, "");
+    producer.blocking_flush().unwrap();
     for value in numbered(100) {
         let _ = send(&producer, &value);
     }
-    let sizes = recorder.sizes(0);
+    let sizes = recorder.sizes(0).split_off(1);
     assert!(
-        sizes.len() > 5 && sizes.iter().all(|size| *size == sizes[0]),
+        sizes.len() == 3 && sizes.iter().all(|size| *size == sizes[0]),
         "{sizes:?}"
     );
-    for (_, bytes) in recorder.sent() {
+    for (_, bytes) in recorder.sent().split_off(1) {
         assert!(bytes.len() <= 500 && bytes.len() > 250, "{}", bytes.len());
     }
     let sent: usize = sizes.iter().sum();
     assert!(sent < 100, "the last one waits for more, or for its time");
     producer.blocking_close().unwrap();
-    assert_eq!(values(&engine, "t"), numbered(100));
+    assert_eq!(values(&engine, "t")[1..], numbered(100));
 }
 
 #[test]
@@ -136,6 +139,7 @@ fn batches_are_compressed_and_read_back() {
         Compression::Lz4,
         Compression::Zstd,
     ];
+    let mut plain = 0;
     for codec in codecs {
         let engine = World::new().open();
         topic(&engine, 1, Ack::Memory);
@@ -155,8 +159,10 @@ fn batches_are_compressed_and_read_back() {
         let batch = Batch::parse(&sent[0].1).unwrap();
         let found = batch.header().attributes.compression();
         assert_eq!((sent.len(), found), (1, Some(codec)));
-        let is_smaller = sent[0].1.len() < 200 * 6;
-        assert_eq!(is_smaller, codec != Compression::None, "{codec:?}");
+        match codec {
+            Compression::None => plain = sent[0].1.len(),
+            _ => assert!(sent[0].1.len() < plain * 2 / 3, "{codec:?}"),
+        }
         assert_eq!(values(&engine, "t"), numbered(200), "{codec:?}");
     }
 }

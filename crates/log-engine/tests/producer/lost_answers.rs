@@ -1,12 +1,15 @@
 //! Answers and requests get lost, come late, and come twice: each record is there once, in order.
 
-use log_engine::{Ack, Record};
+use std::time::Duration;
+
+use log_engine::{Ack, Engine, Record};
 
 use crate::lossy::Lossy;
 use crate::ways::{numbered, send, topic};
 use crate::world::{World, config, read};
 
-fn run(seed: u64) {
+// Returns how many requests and answers were lost.
+fn run(seed: u64) -> (u64, u64) {
     let world = World::new();
     let engine = world.open();
     let ack = [Ack::Synced, Ack::Interval, Ack::Memory][(seed % 3) as usize];
@@ -25,6 +28,8 @@ fn run(seed: u64) {
         let producer = engine
             .producer()
             .batch_bytes(150 + (seed % 7) as usize * 40);
+        // The clock runs faster than the sender may be able to.
+        let producer = producer.delivery_timeout(Duration::MAX);
         let producer = producer.max_in_flight(1 + (seed % 6) as usize);
         producer.transport(lossy.clone()).open().unwrap()
     };
@@ -56,10 +61,6 @@ fn run(seed: u64) {
         closed.unwrap();
     }
     let counts = lossy.counts();
-    assert!(
-        counts.answers_lost > 0 && counts.requests_lost > 0,
-        "{counts:?}"
-    );
     let mut all = Vec::new();
     for partition in 0..partitions {
         let found = read(&engine, "t", partition);
@@ -78,19 +79,31 @@ fn run(seed: u64) {
     let counted: u64 = producers.iter().map(|p| p.counts().records).sum();
     assert_eq!(counted, 400, "seed {seed}");
     let again: u64 = producers.iter().map(|p| p.counts().retransmitted).sum();
-    assert!(again > 0, "seed {seed}");
+    assert!(
+        again >= counts.answers_lost.max(counts.requests_lost),
+        "seed {seed}"
+    );
+    (counts.requests_lost, counts.answers_lost)
 }
 
 #[test]
 fn whatever_gets_lost_each_record_is_stored_once_and_in_order() {
+    let (mut requests, mut answers) = (0, 0);
     for seed in 0..120 {
-        run(seed);
+        let lost = run(seed);
+        requests += lost.0;
+        answers += lost.1;
     }
+    assert!(
+        requests > 1_000 && answers > 2_000,
+        "{requests} and {answers} lost"
+    );
 }
 
 #[test]
 fn a_repeat_is_a_success_with_the_first_offset() {
-    let engine = World::new().open();
+    // Its clock runs: tries wait for it.
+    let engine = Engine::in_memory();
     topic(&engine, 1, Ack::Memory);
     let lossy = Lossy::seed(3).lose_answers(0.5);
     let producer = engine.producer().transport(lossy.clone()).open().unwrap();

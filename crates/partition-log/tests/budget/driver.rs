@@ -1,6 +1,7 @@
 //! One log on a disk in memory, with its budget kept: what the engine does, on one thread.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 use partition_log::{
@@ -145,7 +146,7 @@ impl Driver {
                 }
                 Err(AppendError::NoRoom { .. }) => {
                     drop(log);
-                    self.spiller.step(&self.log, now).unwrap();
+                    self.step();
                 }
                 done => return done,
             }
@@ -157,10 +158,7 @@ impl Driver {
         let loading = self.log.borrow().begin_load(producer_id).unwrap();
         let loaded = match loading.read() {
             Ok(loaded) => Some(loaded),
-            Err(_) => self
-                .spiller
-                .load(&self.log, producer_id, now(self.now_ms))
-                .unwrap(),
+            Err(_) => self.retried(|spiller, log, now| spiller.load(log, producer_id, now)),
         };
         if let Some(loaded) = loaded {
             self.log.borrow_mut().finish_load(loaded);
@@ -169,7 +167,26 @@ impl Driver {
 
     /// Moves producers until no more have to, and tidies up.
     pub(crate) fn settle(&mut self) {
-        while self.spiller.step(&self.log, now(self.now_ms)).unwrap() == Progress::More {}
+        while self.step() == Progress::More {}
+    }
+
+    pub(crate) fn step(&mut self) -> Progress {
+        self.retried(Spiller::step)
+    }
+
+    // What is not synced yet is, then.
+    fn retried<T>(
+        &mut self,
+        mut f: impl FnMut(&mut Spiller, &RefCell<PartitionLog>, Now) -> io::Result<T>,
+    ) -> T {
+        let now = now(self.now_ms);
+        match f(&mut self.spiller, &self.log, now) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.commit();
+                f(&mut self.spiller, &self.log, now).unwrap()
+            }
+            done => done.unwrap(),
+        }
     }
 
     /// Lets time pass, and forgets whose time is over.
@@ -177,7 +194,7 @@ impl Driver {
         self.now_ms += ms;
         let now = self.now();
         let in_memory = self.log.borrow_mut().expire_producers(now);
-        in_memory + self.spiller.expire(&self.log, now).unwrap()
+        in_memory + self.retried(Spiller::expire)
     }
 
     /// What the committer does: syncs, moves the mark, seals what was rolled.
@@ -225,8 +242,7 @@ impl Driver {
 
     /// All producers that are known, by id.
     pub(crate) fn views(&mut self) -> Vec<ProducerView> {
-        let now = self.now();
-        let mut views = self.spiller.views(&self.log, now).unwrap();
+        let mut views = self.retried(Spiller::views);
         views.sort_unstable_by_key(|view| view.producer_id);
         views
     }

@@ -178,11 +178,7 @@ impl Pair {
         match self.random.below(26) {
             0..=7 => self.small.settle(),
             8..=9 => {
-                let _ = self
-                    .small
-                    .spiller
-                    .step(&self.small.log, self.small.now())
-                    .unwrap();
+                self.small.step();
             }
             10..=13 => self.both(Driver::commit),
             14 => self.both(Driver::roll),
@@ -201,7 +197,7 @@ impl Pair {
                     driver.pass(ms);
                 });
             }
-            17..=19 if harm == Harm::Damage => self.harm(),
+            17..=18 => self.harm(),
             19..=20 => self.end_transaction(),
             21 => {
                 self.both(Driver::commit);

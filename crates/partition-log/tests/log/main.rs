@@ -5,3 +5,7 @@
 
 mod appends;
 mod harness;
+mod histories;
+mod recovery;
+mod retention;
+mod snapshots;

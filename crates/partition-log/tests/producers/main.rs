@@ -5,6 +5,7 @@
 
 mod admission;
 mod epochs;
+mod explain;
 mod forgetting;
 mod harness;
 mod markers;

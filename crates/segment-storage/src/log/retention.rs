@@ -29,6 +29,25 @@ impl SegmentedLog {
         Ok(gone)
     }
 
+    /// Removes what lies below the start already: what a crash, or a segment that was not sealed
+    /// then, has left. The caller makes sure first that nothing else is needed of it.
+    ///
+    /// # Errors
+    /// What the disk says; the next open removes what is left.
+    pub fn drop_deleted(&mut self) -> io::Result<Vec<Arc<Segment>>> {
+        let start = self.marks.start().map_err(io::Error::other)?;
+        let mark = self.marks.mark().map_err(io::Error::other)?;
+        let dropping = FrontDrop {
+            place: self.place.clone(),
+            marks: self.marks.clone(),
+            start,
+            mark_base: AtomicU64::new(mark.segment_base),
+        };
+        let gone = self.dropped(&dropping);
+        dropping.remove(&gone)?;
+        Ok(gone)
+    }
+
     /// Begins to move the log's start up: [`FrontDrop::write`] without the lock, then
     /// [`SegmentedLog::dropped`] under it, then [`FrontDrop::remove`] without it. One at a time for
     /// each log. `None` when the start is not above the present one.

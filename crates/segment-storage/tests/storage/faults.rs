@@ -126,6 +126,58 @@ fn full_disk_seals_later_and_closes_now() {
 }
 
 #[test]
+fn close_cuts_what_was_rolled_and_not_sealed() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, synced(4096));
+    log.append_numbered(40, 200);
+    log.sync().unwrap();
+    log.log.close().unwrap();
+    for after in [disk.after_kill(), disk.after_power_cut()] {
+        let log = TestLog::open(place(after), synced(4096), 2);
+        assert_eq!(log.found.corruption, None);
+        assert!(log.found.clean);
+        assert_eq!(log.found.footers_rebuilt.len(), 2);
+        assert_eq!(log.entries(), numbered(0, 40, 200));
+    }
+}
+
+/// R12: a footer stays true.
+#[test]
+fn sealed_last_file_is_not_taken_up_again() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, synced(1 << 20));
+    log.append_numbered(3, 200);
+    log.log.roll();
+    log.close().unwrap();
+    let sealed = disk.read_file(&segment_path(0)).unwrap();
+    let mut log = TestLog::open(place(disk.clone()), synced(1 << 20), 2);
+    assert!(log.found.clean);
+    log.append_numbered(1, 200);
+    log.commit().unwrap();
+    assert!(sealed == disk.read_file(&segment_path(0)).unwrap());
+    assert_eq!(log.view().segments().len(), 2);
+    assert_eq!(log.entries(), numbered(0, 4, 200));
+}
+
+#[test]
+fn last_file_is_taken_up_again_until_it_is_half_full() {
+    let disk = MemoryDisk::new();
+    TestLog::new(&disk, synced(8192)).close().unwrap();
+    let mut segments = Vec::new();
+    for round in 0..8 {
+        let mut log = TestLog::open(place(disk.clone()), synced(8192), round + 2);
+        assert!(log.found.clean, "round {round}");
+        log.append_numbered(4, 200);
+        segments.push(log.view().segments().len());
+        log.close().unwrap();
+    }
+    // Four of 4,096 bytes in all: full enough for a file of its own.
+    assert_eq!(segments, [1, 1, 1, 1, 2, 2, 2, 2]);
+    let log = TestLog::open(place(disk), synced(8192), 20);
+    assert_eq!(log.entries(), numbered(0, 32, 200));
+}
+
+#[test]
 fn sealing_goes_on_when_space_returns() {
     let disk = MemoryDisk::new();
     let mut log = TestLog::new(&disk, synced(4096));

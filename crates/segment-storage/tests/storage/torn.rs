@@ -297,7 +297,11 @@ fn prepared_files_that_hold_nothing_or_garbage_are_removed() {
 #[test]
 fn nothing_is_adopted_behind_a_torn_file() {
     let disk = MemoryDisk::new();
-    drop(TestLog::new(&disk, synced(4096)));
+    let mut log = TestLog::new(&disk, synced(4096));
+    log.put(&batch(&[(0, b"x")])).unwrap_err();
+    log.feed().unwrap();
+    let disk = disk.after_kill();
+    disk.remove(&path("next-1.segment")).unwrap();
     let torn: Vec<u8> = [&stamped(&[(0, &value(0, 50))], 0, 1)[..], &[0xaa; 80]].concat();
     disk.write_file(&path("next-1.segment"), &torn).unwrap();
     let next = stamped(&[(0, &value(1, 50))], 1, 1);

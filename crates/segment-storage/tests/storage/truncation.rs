@@ -67,6 +67,25 @@ fn unsynced_end_is_not_declared_durable() {
 }
 
 #[test]
+fn unsynced_files_before_the_end_are_not_declared_durable() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, written(4096));
+    log.append_numbered(5, 200);
+    log.commit().unwrap();
+    log.append_numbered(35, 200);
+    let disk = disk.after_kill();
+    // Segments get their names when they are synced; these have, but not what they hold.
+    for (from, to) in [("next-2.segment", 15), ("next-3.segment", 30)] {
+        disk.rename(&path(from), &segment_path(to)).unwrap();
+    }
+    disk.sync_names(DIRECTORY).unwrap();
+    assert_eq!(truncate(&place(disk.clone()), 35).unwrap(), 35);
+    let log = TestLog::open(place(disk.after_power_cut()), written(4096), 2);
+    assert_eq!(log.found.corruption, None);
+    assert_eq!(log.entries(), numbered(0, 5, 200));
+}
+
+#[test]
 fn jump_in_the_part_that_stays_is_kept() {
     let disk = MemoryDisk::new();
     let mut log = TestLog::new(&disk, written(1 << 20));

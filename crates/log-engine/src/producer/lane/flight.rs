@@ -63,6 +63,7 @@ impl Lane {
         now_ms: u64,
         news: &mut LaneNews,
     ) -> bool {
+        let follows_answered = self.sent.iter().take(at).all(|s| s.is_answered);
         let Some(sent) = self.sent.get_mut(at) else {
             return false;
         };
@@ -74,6 +75,7 @@ impl Lane {
             None if now_ms < sent.retry_ms => return false,
             None => {
                 sent.attempts += 1;
+                sent.follows_answered = follows_answered;
                 let records = u64::from(sent.records);
                 match sent.attempts {
                     1 => {
@@ -147,12 +149,17 @@ impl Lane {
             AppendError::NotReady { .. }
             | AppendError::NoSpace { .. }
             | AppendError::Io { .. }
+            | AppendError::Producers { .. }
             | AppendError::OutcomeUnknown {
                 why: Unknown::TimedOut(_),
                 ..
             } => {}
             // An earlier batch got lost on its way, waits for room, or is about to learn the same.
-            _ if !is_oldest => {}
+            _ if !sent.follows_answered => {
+                if is_oldest {
+                    sent.retry_ms = now_ms;
+                }
+            }
             AppendError::Rejected {
                 rejection: Rejection::Fenced { .. },
                 ..
