@@ -7,6 +7,7 @@ use std::sync::Arc;
 use record_batch::BatchError;
 use segment_storage::{Corruption, Latched, SlotError, StateFileError};
 
+use crate::append_id::AppendId;
 use crate::config::ConfigError;
 
 mod append;
@@ -371,6 +372,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// `false`: certainly not done. `true`: ask [`crate::Engine::resolve`] (I7).
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Error::Append(error) if error.is_outcome_unknown())
+    }
+
+    /// What to ask [`crate::Engine::resolve`] with; there when the outcome is unknown.
+    pub fn append_id(&self) -> Option<&AppendId> {
+        match self {
+            Error::Append(error) => error.append_id(),
+            _ => None,
+        }
+    }
+
     /// The one safe thing to do.
     pub fn action(&self) -> Action {
         match self {

@@ -312,6 +312,7 @@ impl LogCheck {
             } else if names::offset_of(name, "log").is_none()
                 && names::offset_of(name, "snapshot").is_none()
                 && !names::is_prepared(name)
+                && name != partition_log::spill::FILE
             {
                 self.findings
                     .note(format!("{shown}: not a file of oncelog; not used"));

@@ -1,1 +1,118 @@
-//! .
+//! A log forgets producers that fell silent (I18). Nobody who uses a producer notices.
+
+use log_engine::{Ack, Resolution};
+
+use crate::ways::{send, wait_until};
+use crate::world::{World, config, values};
+
+const EXPIRY_MS: u32 = 60_000;
+
+// A topic whose producers are forgotten after a minute; and lets the log look for such ones.
+fn world() -> (World, log_engine::Engine) {
+    let world = World::new();
+    let engine = world.open();
+    let mut settings = config(Ack::Synced);
+    let expiry = EXPIRY_MS.to_string();
+    settings.set("producer.id.expiration.ms", &expiry).unwrap();
+    engine.create_topic("t", 1, settings).unwrap();
+    (world, engine)
+}
+
+fn forget_all(world: &World, engine: &log_engine::Engine) {
+    world.clock.advance(EXPIRY_MS + 600_000);
+    let partition = engine.topic("t").unwrap().partition(0).unwrap();
+    wait_until("producers are forgotten", || {
+        world.clock.advance(1_000);
+        partition.producers().unwrap().is_empty()
+    });
+}
+
+#[test]
+fn a_producer_that_was_silent_for_long_goes_on_under_another_id() {
+    let (world, engine) = world();
+    let producer = engine.producer().open().unwrap();
+    let before = producer.identity();
+    let first = send(&producer, "first");
+    let first_id = first.id().clone();
+    first.blocking_wait().unwrap();
+    forget_all(&world, &engine);
+    let second = send(&producer, "second");
+    let second_id = second.id().clone();
+    assert_eq!(second.blocking_wait().unwrap().offset, Some(1));
+    assert_ne!(producer.identity().0, before.0);
+    // Both ids lead to their records, in this run and in another one.
+    let check = |engine: &log_engine::Engine| {
+        for (at, id) in [(0, &first_id), (1, &second_id)] {
+            let written = Resolution::Written { offset: Some(at) };
+            assert_eq!(engine.blocking_resolve(id).unwrap(), written, "{id}");
+        }
+    };
+    check(&engine);
+    engine.close().unwrap();
+    check(&world.after_kill().open());
+}
+
+#[test]
+fn an_id_that_may_have_been_forgotten_is_not_used_for_a_first_batch() {
+    let (world, engine) = world();
+    // Opened early, used late: others with higher ids came and were forgotten meanwhile.
+    let early = engine.producer().open().unwrap();
+    let other = engine.producer().open().unwrap();
+    send(&other, "other").blocking_wait().unwrap();
+    forget_all(&world, &engine);
+    assert_eq!(
+        send(&early, "early").blocking_wait().unwrap().offset,
+        Some(1)
+    );
+    assert_eq!(values(&engine, "t"), ["other", "early"]);
+}
+
+#[test]
+fn a_producer_that_is_used_keeps_its_id() {
+    let (world, engine) = world();
+    let producer = engine.producer().open().unwrap();
+    let before = producer.identity();
+    for _ in 0..20 {
+        world.clock.advance(EXPIRY_MS / 3);
+        send(&producer, "v").blocking_wait().unwrap();
+    }
+    assert_eq!(producer.identity(), before);
+}
+
+#[test]
+fn a_named_producer_is_never_forgotten() {
+    let (world, engine) = world();
+    let record = |n: u64| log_engine::Record::to("t").value("named").position(n);
+    let named = engine.producer().name("n").open().unwrap();
+    let other = engine.producer().open().unwrap();
+    named.blocking_append(record(0)).unwrap();
+    send(&other, "other").blocking_wait().unwrap();
+    let partition = engine.topic("t").unwrap().partition(0).unwrap();
+    world.clock.advance(EXPIRY_MS + 600_000);
+    let ids = || -> Vec<i64> {
+        let producers = partition.producers().unwrap();
+        producers.iter().map(|p| p.producer_id).collect()
+    };
+    wait_until("the other one is forgotten", || {
+        world.clock.advance(1_000);
+        ids().len() == 1
+    });
+    assert_eq!(ids(), [named.identity().0]);
+    assert_eq!(named.blocking_append(record(1)).unwrap().offset, Some(2));
+    // Nor by an engine that never saw it.
+    drop((named, other));
+    engine.close().unwrap();
+    let world = world.after_kill();
+    let engine = world.open();
+    for round in 0..2 {
+        world.clock.advance(EXPIRY_MS + 600_000 + 1_000);
+        let named = engine.producer().name("n").open().unwrap();
+        assert_eq!(named.resume_from(), 1);
+        let skipped = named.blocking_append(record(1)).unwrap();
+        assert_eq!((skipped.duplicate, skipped.offset), (true, None));
+        let at = named.blocking_append(record(2 + round)).unwrap();
+        assert_eq!(at.duplicate, false);
+        assert_eq!(at.offset, Some(3 + round));
+        break;
+    }
+}

@@ -89,13 +89,13 @@ fn run(seed: u64) -> (u64, u64) {
 #[test]
 fn whatever_gets_lost_each_record_is_stored_once_and_in_order() {
     let (mut requests, mut answers) = (0, 0);
-    for seed in 0..120 {
+    for seed in 0..60 {
         let lost = run(seed);
         requests += lost.0;
         answers += lost.1;
     }
     assert!(
-        requests > 1_000 && answers > 2_000,
+        requests > 500 && answers > 1_000,
         "{requests} and {answers} lost"
     );
 }

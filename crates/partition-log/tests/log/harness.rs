@@ -381,3 +381,15 @@ impl World {
         values
     }
 }
+
+/// Appended at the offset that is its sequence.
+pub(crate) fn ok(n: i32) -> Answer {
+    let offset = u64::try_from(n).unwrap();
+    Answer::Ok(offset, offset)
+}
+
+/// A duplicate of what is at the offset that is its sequence.
+pub(crate) fn dup(n: i32) -> Answer {
+    let offset = u64::try_from(n).unwrap();
+    Answer::Dup(offset, offset)
+}

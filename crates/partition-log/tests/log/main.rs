@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod appends;
+mod foreign_snapshots;
 mod harness;
 mod histories;
 mod recovery;
 mod retention;
 mod snapshots;
+mod truncation;

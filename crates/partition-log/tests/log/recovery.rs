@@ -4,7 +4,7 @@ use partition_log::{AppendError, PartitionConfig, ProducerConfig, Rejection};
 use record_batch::{ControlKind, ControlRecord, control_batch};
 use segment_storage::{ReadError, Visibility, names};
 
-use crate::harness::{Answer, World, kafka, p7, segment_path, snapshot_path, strict};
+use crate::harness::{Answer, World, dup, kafka, ok, p7, segment_path, snapshot_path, strict};
 
 fn written() -> PartitionConfig {
     PartitionConfig {
@@ -180,18 +180,14 @@ fn true_repeat_is_a_duplicate_in_a_log_with_its_own_time() {
     for with_snapshot in [true, false] {
         let mut world = World::new(log_append_time());
         for n in 0..5 {
-            assert_eq!(world.send(p7(n, n)), Answer::Ok(n as u64, n as u64));
+            assert_eq!(world.send(p7(n, n)), ok(n));
             world.now.wall_ms += 1000;
         }
         for round in 0..2 {
             for n in 0..5 {
-                assert_eq!(
-                    world.send(p7(n, n)),
-                    Answer::Dup(n as u64, n as u64),
-                    "{round}"
-                );
+                assert_eq!(world.send(p7(n, n)), dup(n), "{round}");
                 // The producer's own times are replaced, so they are no other content.
-                assert_eq!(world.send(p7(n, n).at(5)), Answer::Dup(n as u64, n as u64));
+                assert_eq!(world.send(p7(n, n).at(5)), dup(n));
                 assert_eq!(
                     world.send(p7(n, n).content(1)),
                     Answer::Refused(87),

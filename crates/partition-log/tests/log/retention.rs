@@ -77,6 +77,24 @@ fn forgotten_bound_is_in_snapshots_beside_a_running_log_too() {
     assert_eq!(world.send(p7(0, 0)), Answer::Refused(45));
 }
 
+/// Even where the replay behind the snapshot finds the batches of the forgotten.
+#[test]
+fn forgotten_bound_is_kept_where_the_log_still_has_the_batches() {
+    let mut world = World::new(strict());
+    world.send(p7(0, 0));
+    world.commit();
+    world.advance(DAY);
+    assert_eq!(world.log.expire_producers(world.now), 1);
+    world.send(p7(0, 0).of(9));
+    world.roll();
+    assert_eq!(world.snapshots(), [2]);
+    world.kill();
+    assert_eq!(world.opened.producers.snapshot, Some(2));
+    assert_eq!(world.log.producers().forgotten_below(), 7);
+    assert_eq!(world.send(p7(0, 0)), Answer::Dup(0, 0));
+    assert_eq!(world.send(p7(0, 0).of(5)), Answer::Refused(45));
+}
+
 /// I31: timestamps of records are data; Kafka expires by them.
 #[test]
 fn case_112_back_dated_records_expire_nobody() {

@@ -1,16 +1,15 @@
 //! Snapshots are caches of the log: written when due, believed when whole, never above the log.
 
 use partition_log::{PartitionConfig, snapshot};
-use record_batch::crc32c;
-use segment_storage::{Disk, MemoryDisk, Visibility, names, truncate, truncate_fully};
+use segment_storage::{Disk, Visibility, names};
 
 use crate::harness::{
-    Answer, DAY, World, kafka, p7, path, place, segment_path, snapshot_path, strict,
+    Answer, World, dup, ok, p7, path, place, segment_path, snapshot_path, strict,
 };
 
-fn three_in_flight(world: &mut World) {
+pub(crate) fn ten(world: &mut World) {
     for n in 0..10 {
-        assert_eq!(world.send(p7(n, n)), Answer::Ok(n as u64, n as u64));
+        assert_eq!(world.send(p7(n, n)), ok(n));
     }
 }
 
@@ -194,7 +193,7 @@ fn snapshot_that_knows_more_than_the_log_is_never_used() {
 #[test]
 fn case_093_newest_batch_is_recognised_after_a_clean_close() {
     let mut world = World::new(strict());
-    three_in_flight(&mut world);
+    ten(&mut world);
     world.reload();
     assert_eq!(world.opened.producers.snapshot, Some(10));
     assert_eq!(world.opened.producers.replayed, 0);
@@ -205,11 +204,11 @@ fn case_093_newest_batch_is_recognised_after_a_clean_close() {
 #[test]
 fn case_094_whole_window_is_recognised_after_a_clean_close() {
     let mut world = World::new(strict());
-    three_in_flight(&mut world);
+    ten(&mut world);
     world.reload();
     assert_eq!(world.window(7).len(), 5);
     for n in 5..9 {
-        assert_eq!(world.send(p7(n, n)), Answer::Dup(n as u64, n as u64));
+        assert_eq!(world.send(p7(n, n)), dup(n));
     }
     assert_eq!(world.send(p7(4, 4)), Answer::Refused(45));
     assert_eq!(world.send(p7(10, 10)), Answer::Ok(10, 10));
@@ -218,7 +217,7 @@ fn case_094_whole_window_is_recognised_after_a_clean_close() {
 #[test]
 fn case_095_state_is_rebuilt_by_a_scan_where_no_snapshot_is_left() {
     let mut world = World::new(strict());
-    three_in_flight(&mut world);
+    ten(&mut world);
     world.roll();
     world.send(p7(10, 10));
     world.commit();
@@ -229,7 +228,7 @@ fn case_095_state_is_rebuilt_by_a_scan_where_no_snapshot_is_left() {
     assert_eq!(world.opened.producers.snapshot, None);
     assert_eq!(world.opened.producers.replayed, 11);
     for n in 6..11 {
-        assert_eq!(world.send(p7(n, n)), Answer::Dup(n as u64, n as u64));
+        assert_eq!(world.send(p7(n, n)), dup(n));
     }
     assert_eq!(world.send(p7(5, 5)), Answer::Refused(45));
 }
@@ -376,138 +375,6 @@ fn snapshot_is_due_by_what_was_sealed_since() {
     world.kill();
     assert_eq!(world.opened.producers.snapshot, Some(100 + rolls));
     assert_eq!(world.producers(), expected);
-}
-
-#[test]
-fn case_102_truncated_batches_are_forgotten() {
-    let mut world = World::new(strict());
-    world.send(p7(0, 0));
-    world.send(p7(1, 1));
-    world.close();
-    assert_eq!(world.snapshots(), [2]);
-    assert_eq!(truncate(&place(&world.disk), 1).unwrap(), 1);
-    world.kill();
-    assert_eq!(world.snapshots(), [0_u64; 0]);
-    assert_eq!(world.send(p7(0, 0)), Answer::Dup(0, 0));
-    assert_eq!(world.send(p7(1, 1)), Answer::Ok(1, 1));
-    assert_eq!(world.send(p7(0, 0)), Answer::Dup(0, 0));
-}
-
-#[test]
-fn case_104_full_truncation_forgets_all() {
-    let mut world = World::new(kafka());
-    three_in_flight(&mut world);
-    world.roll();
-    world.close();
-    truncate_fully(&place(&world.disk), 29).unwrap();
-    for power_cut in [false, true] {
-        let disk = if power_cut {
-            world.disk.after_power_cut()
-        } else {
-            world.disk.after_kill()
-        };
-        // A snapshot that a crash in between has left.
-        let table = partition_log::ProducerTable::new(kafka().producers);
-        snapshot::write(&place(&disk), 20, &table).unwrap();
-        let mut again = World::over(disk, kafka());
-        assert!(again.log.producers().is_empty());
-        assert_eq!(again.snapshots(), [0_u64; 0]);
-        assert_eq!(
-            (again.log.map_end_offset(), again.log.next_offset()),
-            (29, 29)
-        );
-        assert!(!again.opened.history_lost);
-        assert_eq!(again.send(p7(13, 13)), Answer::Ok(29, 29));
-    }
-}
-
-/// `ProducerSnapshot.json`, version 1: one batch for each producer.
-fn kafka_snapshot(entries: &[(i64, i16, i32, i64, i32)]) -> Vec<u8> {
-    let mut body = i32::try_from(entries.len()).unwrap().to_be_bytes().to_vec();
-    for &(producer_id, epoch, last_sequence, last_offset, delta) in entries {
-        body.extend(producer_id.to_be_bytes());
-        body.extend(epoch.to_be_bytes());
-        body.extend(last_sequence.to_be_bytes());
-        body.extend(last_offset.to_be_bytes());
-        body.extend(delta.to_be_bytes());
-        body.extend(1_000i64.to_be_bytes());
-        body.extend((-1i32).to_be_bytes());
-        body.extend((-1i64).to_be_bytes());
-    }
-    let mut file = 1i16.to_be_bytes().to_vec();
-    file.extend(crc32c(&body).to_be_bytes());
-    file.extend(body);
-    file
-}
-
-#[test]
-fn snapshots_of_kafka_are_taken_over() {
-    let mut world = World::new(strict());
-    three_in_flight(&mut world);
-    world.send(p7(0, 2).of(8).epoch(3));
-    world.close();
-    let disk = world.disk.after_power_cut();
-    let theirs = kafka_snapshot(&[(7, 0, 9, 9, 0), (8, 3, 2, 12, 2)]);
-    disk.write_file(&snapshot_path(13), &theirs).unwrap();
-    // A day or more after the data directory was made: nobody expires by an unknown time.
-    let mut world = World::over(disk, strict());
-    world.now.elapsed_ms = 3 * DAY;
-    world.kill();
-    assert_eq!(world.opened.producers.snapshot, Some(13));
-    assert_eq!(world.opened.producers.replayed, 0);
-    assert_eq!(world.window(7), [(9, 9)]);
-    assert_eq!(world.window(8), [(0, 2)]);
-    // The content was looked up in the log.
-    assert_eq!(world.send(p7(9, 9)), Answer::Dup(9, 9));
-    assert_eq!(world.send(p7(9, 9).content(1)), Answer::Refused(87));
-    assert_eq!(world.send(p7(0, 2).of(8).epoch(3)), Answer::Dup(10, 12));
-    // Row 94, of Kafka's snapshots: earlier batches are not in them.
-    assert_eq!(world.send(p7(8, 8)), Answer::Refused(45));
-    assert_eq!(world.send(p7(10, 10)), Answer::Ok(13, 13));
-    assert_eq!(world.send(p7(3, 3).of(8).epoch(3)), Answer::Ok(14, 14));
-    world.advance(DAY - 1);
-    assert_eq!(world.log.expire_producers(world.now), 0);
-}
-
-#[test]
-fn batch_of_a_kafka_snapshot_that_is_not_in_the_log_still_has_a_successor() {
-    let mut world = World::new(strict());
-    world.send(p7(0, 0).of(-1));
-    world.close();
-    let disk = world.disk.after_power_cut();
-    disk.write_file(&snapshot_path(1), &kafka_snapshot(&[(7, 0, 41, 0, 0)]))
-        .unwrap();
-    let mut world = World::over(disk, strict());
-    assert_eq!(world.window(7), [(41, 41)]);
-    assert_eq!(world.send(p7(41, 41)), Answer::Refused(87));
-    assert_eq!(world.send(p7(42, 42)), Answer::Ok(1, 1));
-}
-
-#[test]
-fn foreign_and_renamed_snapshots_are_not_used() {
-    let mut world = World::new(strict());
-    three_in_flight(&mut world);
-    world.close();
-    let whole = world.disk.read_file(&snapshot_path(10)).unwrap();
-    let mut other = World::new(strict());
-    other.send(p7(0, 0).of(99));
-    other.close();
-
-    let renamed = world.disk.after_power_cut();
-    renamed.remove(&snapshot_path(10)).unwrap();
-    renamed.write_file(&snapshot_path(9), &whole).unwrap();
-    let again = World::over(renamed, strict());
-    assert_eq!(again.opened.producers.damaged, [9]);
-    assert_eq!(again.window(7).len(), 5);
-
-    let disk: MemoryDisk = world.disk.after_power_cut();
-    let mut foreign = place(&disk);
-    foreign.log_id = 5;
-    snapshot::write(&foreign, 10, other.log.producers()).unwrap();
-    let again = World::over(disk, strict());
-    assert_eq!(again.opened.producers.damaged, [10]);
-    assert!(again.log.producers().get(99).is_none());
-    assert_eq!(again.window(7).len(), 5);
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn sealed_segment_of_another_length_is_corruption() {
             let disk = forty(is_closed);
             let mut file = disk.read_file(&segment_path(10)).unwrap();
             assert_eq!(file.len() as u64, whole);
-            file.truncate(len as usize);
+            file.truncate(usize::try_from(len).unwrap());
             disk.write_file(&segment_path(10), &file).unwrap();
             assert_corrupt(&disk, &segment_path(10), len, gone);
         }
@@ -231,7 +231,7 @@ fn segment_of_the_mark_that_is_too_short_is_corruption() {
         for len in [5 * batch_bytes(), 5 * batch_bytes() + 200] {
             let disk = forty(is_closed);
             let mut file = disk.read_file(&segment_path(30)).unwrap();
-            file.truncate(len as usize);
+            file.truncate(usize::try_from(len).unwrap());
             disk.write_file(&segment_path(30), &file).unwrap();
             let log = TestLog::open(place(disk.clone()), synced(1 << 20), 2);
             let reason = log.found.corruption.clone().unwrap().reason;
@@ -271,7 +271,7 @@ fn missing_or_damaged_footers_are_made_anew_after_a_full_check() {
 fn open_error(disk: &MemoryDisk) -> OpenError {
     let before = contents(disk);
     let opened = SegmentedLog::open(place(disk.clone()), synced(1 << 20), 2);
-    let error = opened.err().expect("the open is refused");
+    let error = opened.err().unwrap();
     assert!(before == contents(disk), "I26: nothing is written");
     error
 }
@@ -403,7 +403,7 @@ fn damage_before_a_later_generation_is_corruption_whatever_the_mark_says() {
         for has_footer in [true, false] {
             let damaged = disk.after_kill();
             let mut file = damaged.read_file(&segment_path(0)).unwrap();
-            file.truncate(len as usize);
+            file.truncate(usize::try_from(len).unwrap());
             damaged.write_file(&segment_path(0), &file).unwrap();
             if !has_footer {
                 damaged.remove(&path(&names::footer(0))).unwrap();

@@ -155,6 +155,8 @@ fn index_files(disk: &MemoryDisk) -> Vec<String> {
     names.filter(|n| n.ends_with(".index")).collect()
 }
 
+type Change<'a> = &'a dyn Fn(&MemoryDisk, &str);
+
 #[test]
 fn no_answer_depends_on_an_index_file() {
     let (disk, _) = timed(1);
@@ -165,7 +167,7 @@ fn no_answer_depends_on_an_index_file() {
     let count = files.len() as u64;
 
     let original = disk.after_kill();
-    let write = |change: &dyn Fn(&MemoryDisk, &str)| {
+    let write = |change: Change| {
         let changed = disk.after_kill();
         for name in &files {
             change(&changed, name);
@@ -178,7 +180,7 @@ fn no_answer_depends_on_an_index_file() {
         deleted,
         (by_offset.clone(), by_time.clone(), all.clone(), 0)
     );
-    let damage: [(&str, &dyn Fn(&MemoryDisk, &str)); 5] = [
+    let damage: [(&str, Change); 5] = [
         ("empty", &|disk, name| {
             disk.write_file(&path(name), b"").unwrap()
         }),

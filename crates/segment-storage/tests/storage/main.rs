@@ -7,6 +7,7 @@ mod append;
 mod ceiling;
 mod crashes;
 mod damage;
+mod deletion;
 mod faults;
 mod follow;
 mod harness;

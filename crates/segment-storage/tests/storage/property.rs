@@ -88,7 +88,7 @@ impl World {
         let found = self.log.entries();
         let end = found.last().map_or(self.deleted, |e| e.0 + 1);
         assert_eq!(found, self.expected(end), "I22");
-        let promised = self.entries.iter().filter(|e| e.0 < kept).last();
+        let promised = self.entries.iter().rfind(|e| e.0 < kept);
         let needed = promised.map_or(0, |e| e.0 + 1);
         assert!(end >= needed, "I1: ends at {end}, {needed} was promised");
         self.entries.retain(|e| e.0 < end);
