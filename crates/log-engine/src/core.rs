@@ -159,17 +159,35 @@ impl Core {
     }
 
     /// Has every log know the named producers for good, and forget positions of ids that no name
-    /// has any more (I18).
+    /// has any more. Notes which logs lost what they knew of which name (I18).
     pub(crate) fn keep_names(&self) {
         let Some(names) = &self.names else { return };
         let ids: BTreeSet<i64> = names.all().into_iter().map(|(_, id)| id).collect();
-        for partition in self.partitions() {
-            if let Some(mut log) = partition.log() {
+        let mut lost = Vec::new();
+        for topic in self.topics.read().values() {
+            for partition in &topic.partitions {
+                let Some(mut log) = partition.log() else {
+                    continue;
+                };
+                let is_lost = log.is_history_lost();
                 let producers = log.producers_mut();
                 ids.iter().for_each(|&id| producers.keep(id));
                 producers.sources_mut().retain(|id| ids.contains(&id));
+                if is_lost {
+                    let known: BTreeSet<i64> =
+                        producers.sources().positions().map(|(id, _)| id).collect();
+                    lost.push(((topic.entry.id, partition.index), known));
+                }
             }
         }
+        // If it cannot be stored, the logs say it themselves until they are opened again.
+        let _ = names.update(|identity| {
+            for (log, known) in &lost {
+                if identity.wrote_to(log.0) && !known.contains(&identity.producer_id) {
+                    identity.lost.insert(*log);
+                }
+            }
+        });
     }
 
     // Hands over what producers have buffered, before appends are refused.

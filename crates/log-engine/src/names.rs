@@ -5,7 +5,7 @@
 //! survive is small and does not grow with restarts: the id, the epoch that the next holder gets,
 //! and how many partitions each topic had when the name first wrote there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -32,6 +32,8 @@ pub(crate) struct Identity {
     pub(crate) partitions: BTreeMap<u128, u32>,
     /// Positions that earlier ids of the name reached.
     pub(crate) carried: Vec<Carried>,
+    /// Logs, by topic and partition, that lost what they knew of the name (I18).
+    pub(crate) lost: BTreeSet<(u128, u32)>,
 }
 
 /// How far an earlier id of a name got in a partition.
@@ -84,6 +86,21 @@ impl Names {
                 holders: BTreeMap::new(),
             }),
         })
+    }
+
+    /// Changes what is stored of all names, durably, if that changes anything.
+    ///
+    /// # Errors
+    /// What the disk says; everything is as before.
+    pub(crate) fn update(&self, mut change: impl FnMut(&mut Identity)) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let mut identities = state.identities.clone();
+        identities.values_mut().for_each(&mut change);
+        if identities != state.identities {
+            state_file::write(&*self.disk, "", FILE, MAGIC, VERSION, &identities)?;
+            state.identities = identities;
+        }
+        Ok(())
     }
 
     /// All names with their ids.

@@ -7,6 +7,7 @@ use crate::error::{AppendError, SendError, SessionError};
 use crate::record::Record;
 
 mod builder;
+mod closing;
 mod lane;
 mod named;
 mod route;
@@ -170,6 +171,7 @@ impl Producer {
     /// # Errors
     /// As [`Producer::append`].
     pub fn blocking_append(&self, record: Record<'_>) -> Result<RecordMetadata, crate::Error> {
+        blocking::refuse_async_worker("blocking_append", "append");
         Ok(self.blocking_send(record)?.blocking_wait()?)
     }
 

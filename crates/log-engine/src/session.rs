@@ -180,10 +180,7 @@ impl Appender {
 }
 
 #[inline]
-fn built(
-    builder: &mut BatchBuilder,
-    identity: ProducerIdentity,
-) -> Result<Batch<'_>, AppendError> {
+fn built(builder: &mut BatchBuilder, identity: ProducerIdentity) -> Result<Batch<'_>, AppendError> {
     match builder.build_batch(Some(identity)) {
         Ok(batch) => Ok(batch),
         Err(error) => Err(AppendError::Invalid(error)),

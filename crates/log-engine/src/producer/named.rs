@@ -126,9 +126,8 @@ pub(super) fn take(core: &Core, name: &str, repartition: bool) -> Result<Source,
     let mut resume_from = identity.carried.iter().map(|c| c.floor).max().unwrap_or(0);
     for (topic, partition) in &partitions {
         let holder = (identity.producer_id, identity.producer_epoch);
-        // Where the name never wrote, nothing of it can be lost.
-        let wrote = before.as_ref().is_some_and(|b| b.wrote_to(*topic));
-        if let Some(position) = fence(core, partition, holder, wrote)? {
+        check_history(before.as_ref(), *topic, partition)?;
+        if let Some(position) = fence(core, partition, holder)? {
             stored.insert((*topic, partition.index), position.last);
             resume_from = resume_from.max(position.floor);
         }
@@ -182,7 +181,8 @@ fn renewed(
         // The old id is over, at any epoch; what it wrote must be durable before the names file
         // says so.
         let over = (old.producer_id, i16::MAX);
-        let position = fence(core, partition, over, old.wrote_to(*topic))?;
+        check_history(Some(old), *topic, partition)?;
+        let position = fence(core, partition, over)?;
         let by = old.partitions.get(topic).copied();
         if let (Some(SourcePosition { last, floor }), Some(by)) = (position, by) {
             carried.push(Carried {
@@ -204,6 +204,7 @@ fn renewed(
         producer_epoch: 0,
         partitions: routes,
         carried: merged(carried),
+        ..Identity::default()
     })
 }
 
@@ -220,23 +221,39 @@ fn merged(carried: Vec<Carried>) -> Vec<Carried> {
     newest.into_values().collect()
 }
 
+// A log that lost what it knew of the name cannot tell what is stored there. Where the name never
+// wrote, nothing of it can be lost.
+fn check_history(
+    identity: Option<&Identity>,
+    topic: u128,
+    partition: &PartitionState,
+) -> Result<(), SendError> {
+    let Some(identity) = identity.filter(|identity| identity.wrote_to(topic)) else {
+        return Ok(());
+    };
+    let id = identity.producer_id;
+    let is_unknown = partition.log().is_some_and(|log| {
+        log.is_history_lost() && log.producers().sources().position(id).is_none()
+    });
+    if is_unknown || identity.lost.contains(&(topic, partition.index)) {
+        return Err(SendError::HistoryLost {
+            log: partition.name().into(),
+        });
+    }
+    Ok(())
+}
+
 // Refuses lower epochs of an id from now on, waits until what it wrote is durable, and says how far
 // its source is stored here.
 fn fence(
     core: &Core,
     partition: &Arc<PartitionState>,
     (id, epoch): (i64, i16),
-    wrote_here: bool,
 ) -> Result<Option<SourcePosition>, SendError> {
     let Some(mut log) = partition.log() else {
         return Ok(None);
     };
     let position = log.producers().sources().position(id);
-    if log.is_history_lost() && wrote_here && position.is_none() {
-        return Err(SendError::HistoryLost {
-            log: partition.name().into(),
-        });
-    }
     log.producers_mut().keep(id);
     if is_fencing() {
         log.producers_mut().sources_mut().fence(id, epoch);

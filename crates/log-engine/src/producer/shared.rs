@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
-use partition_log::Rejection;
 use record_batch::BatchBuilder;
 
 use super::ProducerCounts;
@@ -49,20 +48,20 @@ pub(super) struct State {
     pub(super) source: Option<Source>,
     pub(super) topics: HashMap<String, Route>,
     pub(super) lanes: Vec<Lane>,
-    buffered_bytes: usize,
+    pub(super) buffered_bytes: usize,
     /// Why nothing can be sent any more.
-    stopped: Option<AppendError>,
+    pub(super) stopped: Option<AppendError>,
     /// The name was taken over.
-    is_fenced: bool,
-    is_closing: bool,
+    pub(super) is_fenced: bool,
+    pub(super) is_closing: bool,
     /// A record found no room: what lingers leaves.
-    is_starved: bool,
+    pub(super) is_starved: bool,
     /// When those who wait for room are to look at their deadlines, in elapsed ms.
-    room_ms: Option<u64>,
+    pub(super) room_ms: Option<u64>,
     /// Failed batches that some ticket did not look at.
-    failures: Vec<Arc<Outcome>>,
+    pub(super) failures: Vec<Arc<Outcome>>,
     /// Flushes that wait: nothing lingers meanwhile.
-    flushes: usize,
+    pub(super) flushes: usize,
 }
 
 impl ProducerCore {
@@ -114,7 +113,7 @@ impl ProducerCore {
     }
 
     /// Has the sender thread take a turn.
-    fn enqueue(self: &Arc<ProducerCore>) {
+    pub(super) fn enqueue(self: &Arc<ProducerCore>) {
         if !self.is_queued.swap(true, Ordering::AcqRel) {
             self.engine.core.senders.push(self.clone());
         }
@@ -160,7 +159,7 @@ impl ProducerCore {
         next_ms
     }
 
-    fn take(&self, state: &mut State, news: LaneNews) -> Option<u64> {
+    pub(super) fn take(&self, state: &mut State, news: LaneNews) -> Option<u64> {
         state.buffered_bytes = state.buffered_bytes.saturating_sub(news.freed_bytes);
         if !news.failed.is_empty() {
             state.failures.extend(news.failed);
@@ -328,76 +327,11 @@ impl ProducerCore {
         }
     }
 
-    /// Answers everything that is left: the engine closes and does not wait any longer.
-    pub(crate) fn abandon(&self) {
-        let mut state = self.state.lock();
-        state.is_closing = true;
-        state.stopped.get_or_insert(AppendError::Closed);
-        self.abandon_lanes(&mut state, |_| AppendError::Closed);
-    }
-
-    /// Stops the producer: its name was taken over.
-    pub(super) fn fence(&self) {
-        let mut state = self.state.lock();
-        let (producer_id, given) = state.identity;
-        let current = given.saturating_add(1);
-        state.is_fenced = true;
-        state.is_closing = true;
-        self.abandon_lanes(&mut state, |lane| AppendError::Rejected {
-            topic: lane.partition.state.topic.clone(),
-            partition: lane.partition.state.index,
-            rejection: Rejection::Fenced {
-                producer_id,
-                given,
-                current,
-            },
-        });
-        self.room.notify();
-    }
-
-    fn abandon_lanes(&self, state: &mut State, why: impl Fn(&Lane) -> AppendError) {
-        for at in 0..state.lanes.len() {
-            if let Some(lane) = state.lanes.get_mut(at) {
-                let error = why(lane);
-                let news = lane.abandon(&error);
-                self.take(state, news);
-            }
-        }
-    }
-
-    /// Lets go of the name.
-    fn release(&self) {
-        if let (Some(name), Some(names)) = (&self.name, &self.engine.core.names) {
-            names.release(name, self);
-        }
-    }
-
     /// What became of a record of this producer that has no answer yet.
     pub(crate) fn unanswered_outcome(&self, id: &AppendId) -> Option<Arc<Outcome>> {
         let state = self.state.lock();
         let lane = state.lanes.iter().find(|lane| lane.is_lane_of(id))?;
         lane.unanswered_outcome(id.sequence)
-    }
-
-    /// Begins to close: what is buffered leaves, nothing more is taken.
-    pub(crate) fn begin_close(self: &Arc<ProducerCore>) {
-        self.state.lock().is_closing = true;
-        self.enqueue();
-    }
-
-    /// The last handle is gone. Without anything to hand over the producer is finished at once, so
-    /// that its name is free and its engine closes with its last handle.
-    pub(super) fn let_go(self: &Arc<ProducerCore>) {
-        let mut state = self.state.lock();
-        state.is_closing = true;
-        let is_idle = state.is_idle();
-        drop(state);
-        if is_idle {
-            self.release();
-            self.engine.core.senders.forget(self);
-        } else {
-            self.enqueue();
-        }
     }
 
     /// Somebody waits for room, and wants to be woken at that time, in elapsed ms.
@@ -415,61 +349,10 @@ impl ProducerCore {
             self.room.notify();
         }
     }
-
-    /// Has everything that is buffered sent, and waits for its answers.
-    pub(crate) async fn drain(self: &Arc<ProducerCore>) {
-        let outcomes: Vec<Arc<Outcome>> = {
-            let mut state = self.state.lock();
-            state.flushes += 1;
-            let unanswered = state.lanes.iter().flat_map(Lane::unanswered);
-            unanswered.cloned().collect()
-        };
-        // However this future ends, lingering begins again.
-        let _flushing = Flushing(self);
-        if outcomes.is_empty() {
-            return;
-        }
-        self.enqueue();
-        for outcome in &outcomes {
-            // What failed is kept for whoever asks.
-            let _ = outcome.wait().await;
-        }
-    }
-
-    pub(super) async fn flush(self: &Arc<ProducerCore>) -> Result<(), AppendError> {
-        self.drain().await;
-        let failures = std::mem::take(&mut self.state.lock().failures);
-        let mut unseen = failures.iter().filter(|outcome| outcome.has_unseen());
-        match unseen.next().and_then(|outcome| outcome.get()) {
-            Some(Err(error)) => Err(error.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) async fn close(self: &Arc<ProducerCore>) -> Result<(), AppendError> {
-        self.state.lock().is_closing = true;
-        let flushed = self.flush().await;
-        if self.name.is_none() {
-            self.retire();
-        }
-        self.release();
-        flushed
-    }
-
-    // Nothing can come again under ids whose every batch was sent once and answered, so no
-    // partition needs to know them any more (I18).
-    fn retire(&self) {
-        let state = self.state.lock();
-        for lane in state.lanes.iter().filter(|lane| !lane.may_come_again()) {
-            if let Some(mut log) = lane.partition.state.log() {
-                log.retire_producer(lane.producer_id());
-            }
-        }
-    }
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.lanes.iter().all(Lane::is_idle)
     }
 
@@ -505,14 +388,6 @@ impl State {
             id: AppendId::skipped(topic, partition, self.identity),
             timestamp: record.timestamp_ms().unwrap_or(0),
         })
-    }
-}
-
-struct Flushing<'a>(&'a Arc<ProducerCore>);
-
-impl Drop for Flushing<'_> {
-    fn drop(&mut self) {
-        self.0.state.lock().flushes -= 1;
     }
 }
 

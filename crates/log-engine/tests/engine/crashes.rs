@@ -36,8 +36,9 @@ impl Hook for Crash {
         match &mut *left {
             Some(0) => {
                 *left = None;
-                let images = (self.disk.after_kill(), self.disk.after_power_cut());
-                *self.image.lock() = Some(images);
+                // Locked first, so that whoever appends meanwhile sees that it is being taken.
+                let mut image = self.image.lock();
+                *image = Some((self.disk.after_kill(), self.disk.after_power_cut()));
             }
             Some(n) => *n -= 1,
             None => {}

@@ -110,7 +110,7 @@ fn a_blocking_call_on_an_async_worker_panics_and_names_the_other_one() {
                 ),
                 (
                     panic_text(|| drop(producer.blocking_append(record()))),
-                    "send",
+                    "append",
                 ),
                 (panic_text(|| drop(producer.blocking_flush())), "flush"),
                 (panic_text(|| drop(producer.blocking_close())), "close"),

@@ -26,6 +26,7 @@ mod lost_answers;
 mod names;
 mod names_crash;
 mod names_fenced;
+mod names_lost;
 mod names_many;
 mod names_repartition;
 mod partitions;

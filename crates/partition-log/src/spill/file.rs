@@ -134,3 +134,82 @@ fn decode(frame: &[u8]) -> io::Result<ProducerView> {
     let producer: Producer = codec::decode(MAGIC, VERSION, frame).map_err(invalid)?;
     Ok(producer.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use segment_storage::{Disk, MemoryDisk};
+
+    use super::*;
+    use crate::producers::WindowEntry;
+
+    fn view(producer_id: i64, batches: i32) -> ProducerView {
+        let batch = |n: i32| WindowEntry {
+            first_sequence: n,
+            last_sequence: n,
+            base_offset: 7 + u64::from(n.unsigned_abs()),
+            count: 1,
+            fingerprint: n.cast_unsigned(),
+        };
+        ProducerView {
+            producer_id,
+            epoch: 3,
+            window: (0..batches).map(batch).collect(),
+            last_append_ms: 11,
+            coordinator_epoch: -1,
+            open_transaction_offset: None,
+        }
+    }
+
+    fn file(views: &[ProducerView], window: u32) -> (MemoryDisk, SpillFile, Vec<u64>) {
+        let disk = MemoryDisk::new();
+        let file = disk.create("evicted", 0).unwrap();
+        let (mut bytes, mut positions) = (Vec::new(), Vec::new());
+        for view in views {
+            positions.push(u64::try_from(bytes.len()).unwrap());
+            encode(view.clone(), &mut bytes);
+        }
+        file.write_at(&bytes, &[], 0).unwrap();
+        let file = SpillFile {
+            file,
+            from: 0,
+            end: u64::try_from(bytes.len()).unwrap(),
+            frame_bytes_max: frame_bytes_max(window),
+        };
+        (disk, file, positions)
+    }
+
+    #[test]
+    fn producers_come_back_one_by_one_and_all_together() {
+        for (window, producers) in [(5, 12_000), (1_000, 160), (65_536, 4)] {
+            // Of every length up to the longest, over several chunks.
+            let longest = i32::try_from(window).unwrap();
+            let views: Vec<_> = (0..producers)
+                .map(|n| view(n, longest - i32::try_from(n).unwrap() % longest.min(7)))
+                .collect();
+            let (_disk, file, positions) = file(&views, window);
+            assert!(file.end > 1 << 20, "{window}: {} bytes", file.end);
+            for (view, &position) in views.iter().zip(&positions).step_by(37) {
+                assert_eq!(&file.read(position, view.producer_id).unwrap(), view);
+                assert!(file.read(position, view.producer_id + 1).is_err());
+                assert!(file.read(position + 16, view.producer_id).is_err());
+            }
+            let mut found = Vec::new();
+            file.scan(0, file.end, |at, view| found.push((at, view)))
+                .unwrap();
+            let expected: Vec<_> = positions.iter().copied().zip(views).collect();
+            assert!(found == expected, "window {window}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_damaged_asks_for_no_memory() {
+        let (disk, file, _) = file(&[view(0, 1), view(1, 1)], 5);
+        for byte in 6..10 {
+            disk.corrupt("evicted", byte, 0xff).unwrap();
+            assert!(file.read(0, 0).is_err());
+            assert!(file.scan(0, file.end, |_, _| {}).is_err());
+            disk.corrupt("evicted", byte, 0xff).unwrap();
+        }
+        assert!(file.read(0, 0).is_ok());
+    }
+}

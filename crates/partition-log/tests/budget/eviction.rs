@@ -183,6 +183,34 @@ fn a_producer_that_changed_meanwhile_stays() {
 }
 
 #[test]
+fn what_was_read_long_ago_is_never_taken_in() {
+    let mut driver = Driver::new(budget(16));
+    let mut read_before = Vec::new();
+    for round in 0..120 {
+        for id in 0..40 {
+            driver.append(one(id, round)).unwrap();
+        }
+        driver.commit();
+        driver.settle();
+        for id in 0..40 {
+            let loading = driver.log.borrow().begin_load(id);
+            read_before.extend(loading.map(|loading| loading.read().unwrap()));
+        }
+        if round % 10 != 9 {
+            continue;
+        }
+        // The newest readings are right, the others are of files or places that were given up.
+        let now = driver.views();
+        let newest = read_before.len() - driver.budget().evicted;
+        for loaded in read_before.drain(..newest) {
+            driver.log.borrow_mut().finish_load(loaded);
+        }
+        read_before.clear();
+        assert_eq!(driver.views(), now, "round {round}");
+    }
+}
+
+#[test]
 fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
     let mut driver = Driver::new(budget(16));
     let mut largest = 0;

@@ -89,6 +89,20 @@ fn expired_ones_go_before_anybody_moves() {
 }
 
 #[test]
+fn who_is_overdue_is_known_until_somebody_looks_even_if_the_file_is_damaged() {
+    let mut driver = driver(16);
+    fill(&mut driver, 0..40);
+    let mut driver = driver.reload();
+    driver.now_ms = 3 * PERIOD_MS;
+    driver.disk.corrupt(&Driver::file(), 40, 1).unwrap();
+    let first = driver.views()[0].producer_id;
+    assert_eq!(first, 0);
+    assert_eq!(driver.budget().rebuilds, 1);
+    assert!(driver.append(one(0, 0)).unwrap().duplicate);
+    assert_eq!(driver.pass(0), 40);
+}
+
+#[test]
 fn a_damaged_file_makes_nobody_expire_early() {
     let mut driver = driver(16);
     fill(&mut driver, 0..40);

@@ -108,6 +108,11 @@ fn every_batch_is_stored_once_and_found_again() {
                                 Err(AppendError::Rejected(_)) => {}
                                 Err(other) => panic!("seed {sender}: {other}"),
                             }
+                            // Whoever schedules the threads, there is pressure.
+                            if random.chance(5) {
+                                shared.commit();
+                                shared.step();
+                            }
                             if random.chance(5) {
                                 let gap = shared.append(one(id, ROUNDS + 7));
                                 assert!(matches!(gap, Err(AppendError::Rejected(_))));
@@ -126,7 +131,7 @@ fn every_batch_is_stored_once_and_found_again() {
         assert_eq!(shared.log.lock().unwrap().next_offset(), sent);
     });
     let found = shared.log.lock().unwrap().budget();
-    assert!(found.evictions > 1_000 && found.loads > 1_000, "{found:?}");
+    assert!(found.evictions > 500 && found.loads > 500, "{found:?}");
     let views = shared
         .spiller
         .lock()
