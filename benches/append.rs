@@ -10,6 +10,11 @@
 //! * `synced`: a write and an `fdatasync` into a page that was written before, 106 to 236 us when
 //!   nobody else writes; one append is in flight here, so it is one sync for each.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that fails has nothing to report"
+)]
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

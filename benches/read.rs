@@ -7,6 +7,11 @@
 //! is above 50 GB/s); cold, the disk: 1.6 to 2.2 GB/s. Each slice of the map costs an allocation of
 //! about 19 ns, each record that is taken out some reference counts.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that fails has nothing to report"
+)]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use oncelog::Engine;
 use oncelog_benches::{Log, TOPIC, criterion, scratch, sized};

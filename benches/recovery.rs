@@ -8,6 +8,11 @@
 //! durable, 106 to 236 us each when nobody else writes. An unclean one checks what lies above the
 //! last seal and syncs the file that it cuts: 54 GB/s for the CRC, 22 GB/s for the map.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that fails has nothing to report"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,7 +57,9 @@ fn recovery(c: &mut Criterion) {
                 let begin = Instant::now();
                 let engine = open(&work);
                 elapsed += begin.elapsed();
-                assert_eq!(end(&engine), records);
+                // The log goes on at its offset ceiling.
+                assert!(end(&engine) >= records);
+                engine.close().unwrap();
                 drop(engine);
                 fs::remove_dir_all(&work).unwrap();
             }

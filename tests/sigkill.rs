@@ -15,12 +15,11 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use harness::child::{Child, say};
 use harness::history::{BatchName, History};
 use harness::random::Random;
 use oncelog::{Ack, Engine, TopicConfig, inspect};
@@ -36,12 +35,6 @@ const PRODUCERS: usize = 4;
 const BATCHES_EACH: usize = 500;
 /// Kills of one directory before a fresh one is begun.
 const KILLS_EACH: usize = 20;
-
-fn say(line: std::fmt::Arguments<'_>) {
-    // One write each, which a pipe takes whole.
-    let line = format!("{line}\n");
-    std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
-}
 
 // The writer. Does nothing unless the parent started it.
 #[test]
@@ -117,57 +110,10 @@ fn answer((batch, pending): (BatchName, oncelog::Pending)) {
     ));
 }
 
-/// A started writer and what it says.
-struct Writer {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Writer {
-    fn start(directory: &Path, ack: Ack) -> Writer {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "writes_until_it_is_killed_when_asked",
-                "--nocapture",
-            ])
-            .env(DIRECTORY, directory)
-            .env(ACK, ack.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            // What was said before the kill stays in the pipe; a last line may be cut.
-            for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Writer { child, lines }
-    }
-
-    fn wait_for(&mut self, wanted: &str) {
-        loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(60));
-            match line {
-                Ok(line) if line == wanted => return,
-                Ok(_) => {}
-                Err(error) => panic!("the writer did not say {wanted:?}: {error}"),
-            }
-        }
-    }
-
-    /// Kills it, and gives back all that it had said since.
-    fn kill(mut self) -> Vec<String> {
-        self.child.kill().unwrap();
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), None, "the writer ended by itself: {status}");
-        self.lines.iter().collect()
-    }
+fn start(directory: &Path, ack: Ack) -> Child {
+    let ack = ack.to_string();
+    let variables = [(DIRECTORY, directory.as_os_str()), (ACK, OsStr::new(&ack))];
+    Child::start("writes_until_it_is_killed_when_asked", &variables)
 }
 
 fn note(lines: &[String], history: &mut History, ids: &mut BTreeSet<i64>) {
@@ -244,7 +190,7 @@ fn rounds(kills: usize, ack: Ack, random: &mut Random, totals: &mut Totals) {
     let mut left = kills;
     while left > 0 {
         let what = format!("{ack}, {left} kills left");
-        let mut writer = Writer::start(&directory, ack);
+        let mut writer = start(&directory, ack);
         writer.wait_for("opened");
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
         let lines = writer.kill();
@@ -252,7 +198,7 @@ fn rounds(kills: usize, ack: Ack, random: &mut Random, totals: &mut Totals) {
         left -= 1;
         if random.below(2) == 0 && left > 0 {
             // Again while it recovers from that.
-            let mut writer = Writer::start(&directory, ack);
+            let mut writer = start(&directory, ack);
             writer.wait_for("opening");
             std::thread::sleep(Duration::from_micros(random.below(2_500)));
             let mut lines = writer.kill();

@@ -153,21 +153,28 @@ impl PartitionState {
         if let Err(error) = self.check_open() {
             return (Err(error), Follow::default());
         }
-        let (log, appended) = match log.append(batch, now) {
-            Ok(appended) => (Some(log), Ok(appended)),
+        let appended = match log.append(batch, now) {
             Err(error @ (LogError::Evicted { .. } | LogError::NoRoom { .. })) => {
-                self.append_postponed(log, error, batch, now)
+                match self.append_postponed(log, error, batch, now) {
+                    Ok((again, appended)) => {
+                        log = again;
+                        appended
+                    }
+                    Err(error) => return (Err(error), Follow::default()),
+                }
             }
-            Err(error) => (Some(log), Err(self.refused(error))),
+            appended => appended,
         };
-        let mut follow = Follow::default();
-        if let Some(log) = &log {
-            follow.feed = log.segments().is_segment_wanted();
-        }
-        let (log, appended) = match (log, appended) {
-            (Some(log), Ok(appended)) => (log, appended),
-            (_, Err(error)) => return (Err(error), follow),
-            (None, Ok(_)) => return (Err(AppendError::Closed), follow),
+        let mut follow = Follow {
+            feed: log.segments().is_segment_wanted(),
+            ..Follow::default()
+        };
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(error) => {
+                drop(log);
+                return (Err(self.refused(error)), follow);
+            }
         };
         follow.turn = log.segments().is_turn_due() | self.spilling.note(&log);
         drop(log);

@@ -139,10 +139,11 @@ impl PartitionState {
         }
     }
 
-    /// Appends a batch that was `refused` for the sake of the budget.
+    /// Appends a batch that was `refused` for the sake of the budget; what the log says to it then,
+    /// and the log, whose lock is still held.
     ///
     /// # Errors
-    /// As [`PartitionLog::append`]; what the disk says.
+    /// When the disk does not do what the budget needs; the batch was not judged.
     #[cold]
     pub(crate) fn append_postponed<'a>(
         &'a self,
@@ -150,29 +151,23 @@ impl PartitionState {
         mut refused: LogError,
         batch: &Batch<'_>,
         now: Now,
-    ) -> (
-        Option<MutexGuard<'a, PartitionLog>>,
-        Result<Appended, AppendError>,
-    ) {
+    ) -> Result<(MutexGuard<'a, PartitionLog>, Result<Appended, LogError>), AppendError> {
         loop {
             drop(log);
             let again = match refused {
                 LogError::Evicted { producer_id } => self.log_with(producer_id, now),
                 LogError::NoRoom { .. } => self.make_room(now).map(|()| self.log()),
-                other => return (None, Err(self.refused(other))),
+                other => return Err(self.refused(other)),
             };
             log = match again {
                 Ok(Some(log)) => log,
-                Ok(None) => return (None, Err(AppendError::ReadOnly)),
-                Err(source) => return (None, Err(self.producers_error(source))),
+                Ok(None) => return Err(AppendError::ReadOnly),
+                Err(source) => return Err(self.producers_error(source)),
             };
-            if let Err(error) = self.check_open() {
-                return (None, Err(error));
-            }
+            self.check_open()?;
             refused = match log.append(batch, now) {
-                Ok(appended) => return (Some(log), Ok(appended)),
                 Err(refused @ (LogError::Evicted { .. } | LogError::NoRoom { .. })) => refused,
-                Err(error) => return (Some(log), Err(self.refused(error))),
+                done => return Ok((log, done)),
             };
         }
     }

@@ -43,14 +43,19 @@ pub(crate) enum Command {
     Produce(Produce),
     Consume(Consume),
     Producers(Producers),
+    Why(Why),
     Dump(Dump),
     Verify(Verify),
 }
 
-/// Send over a link that loses acknowledgements, read everything back, and judge
+/// Send over a link that loses acknowledgements, restart, read everything back, and judge
 ///
 /// Runs on a fresh temporary directory, which is removed, unless --data names one. Each lost
-/// acknowledgement makes its producer send the batch again. The same seed gives the same counts.
+/// acknowledgement makes its producer send the batch again. A producer that restarts is taken over
+/// by a new one of its name, while batches have no answer yet or are still filling, and that one
+/// goes on where the log says. Beside it, on the same seed, the naive run: without idempotence and
+/// without names, where a producer that restarts sends again what it knows no answer of. Every
+/// count is of records, but that of restarts; the same seed gives the same counts.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  oncelog demo --records 100000 --seed 42")]
 pub(crate) struct Demo {
@@ -58,17 +63,21 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) records: u64,
-    /// Decides which acknowledgements are lost, decimal or 0x…; random unless given
+    /// Decides which acknowledgements are lost and who restarts when, decimal or 0x…; random
+    /// unless given
     #[arg(long, value_name = "S", value_parser = seed)]
     pub(crate) seed: Option<u64>,
-    /// Producers, each with an id of its own
+    /// Producers, each with a name of its own
     #[arg(long, value_name = "N", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) producers: u32,
     /// Share of the acknowledgements that get lost, 0 to 0.9
     #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = share)]
     pub(crate) lost_ack: f64,
-    /// Switch the check for duplicates off, to see what it is good for
+    /// Chance of a restart, per record, 0 to 0.9
+    #[arg(long, value_name = "P", default_value_t = 0.0005, value_parser = share)]
+    pub(crate) restart: f64,
+    /// Only the naive run, to see what the check for duplicates and the names are good for
     #[arg(long)]
     pub(crate) no_idempotence: bool,
 }
@@ -122,6 +131,10 @@ pub(crate) enum TopicCommand {
 /// too, so that `consume` prints what went in. The topic is created if it is missing. Records with
 /// a key go to the partition that Kafka's default partitioner chooses, others to the partitions in
 /// turn, a batch each.
+///
+/// With --name, running the same command on the same input again, after any crash, sends only what
+/// is missing: each line's number is stored with it. Records without a key then go to the partition
+/// that their line number gives.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  printf 'a,1\\nb,2\\n' | oncelog produce letters --key-column 1"
@@ -138,12 +151,19 @@ pub(crate) struct Produce {
     /// Column that holds the key: its name with --header-line, else its number from 1
     #[arg(long, value_name = "C")]
     pub(crate) key_column: Option<String>,
+    /// Columns, separated by commas, that go into the record's header biz-id, joined by -: names
+    /// or numbers, as for --key-column
+    #[arg(long, value_name = "C[,C...]")]
+    pub(crate) biz_id_column: Option<String>,
     /// What stands between columns; \t is a tab
     #[arg(long, value_name = "D", default_value = ",", value_parser = delimiter)]
     pub(crate) delimiter: String,
     /// The first line is no record but names the columns
     #[arg(long)]
     pub(crate) header_line: bool,
+    /// A name for the producer that survives restarts, 1 to 255 bytes: one for each input
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// When an append is acknowledged: level of a new topic (synced unless given); of one that
     /// exists it can be raised, not lowered
     #[arg(long, value_name = "LEVEL")]
@@ -152,8 +172,8 @@ pub(crate) struct Produce {
     #[arg(long, value_name = "N", default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) batch_records: u32,
-    /// Send a batch that is not full when no input came for so long, in milliseconds; 1000 for
-    /// standard input and never for a file unless given
+    /// Send a batch that is not full after so long, in milliseconds; 1000 for standard input and
+    /// 10000 for a file unless given
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
     pub(crate) linger_ms: Option<u64>,
@@ -205,6 +225,35 @@ pub(crate) struct Consume {
 pub(crate) struct Producers {
     /// Only this topic
     pub(crate) topic: Option<String>,
+}
+
+/// Say what an append would be answered, and by which rule, without appending
+///
+/// A batch that the window holds with the same first sequence and number of records is taken to be
+/// that one again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words \
+                      && oncelog why words 0 --producer-id 0 --epoch 0 --sequence 0")]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct Why {
+    /// The topic
+    pub(crate) topic: String,
+    /// The partition
+    pub(crate) partition: u32,
+    /// Id of the producer, as `oncelog producers` shows it
+    #[arg(long, value_name = "P")]
+    pub(crate) producer_id: i64,
+    /// Epoch of the producer
+    #[arg(long, value_name = "E")]
+    pub(crate) epoch: i16,
+    /// Sequence of the batch's first record
+    #[arg(long, value_name = "S")]
+    pub(crate) sequence: i32,
+    /// Records in the batch; those of the batch in the window that begins there, else 1, unless
+    /// given
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=2_147_483_647))]
+    pub(crate) count: Option<u32>,
 }
 
 /// Print every batch of a segment or partition folder

@@ -7,6 +7,7 @@ pub(crate) mod produce;
 pub(crate) mod producers;
 pub(crate) mod topic;
 pub(crate) mod verify;
+pub(crate) mod why;
 
 use std::path::Path;
 

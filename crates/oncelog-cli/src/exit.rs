@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use oncelog::inspect::InspectError;
-use oncelog::{AppendError, ConfigError, OpenError, ReadError, TopicError};
+use oncelog::{AppendError, ConfigError, OpenError, ReadError, SendError, TopicError};
 
 use crate::output::note;
 
@@ -84,6 +84,8 @@ fn code(error: &anyhow::Error) -> u8 {
             read_code(error)
         } else if let Some(error) = cause.downcast_ref::<AppendError>() {
             append_code(error)
+        } else if let Some(error) = cause.downcast_ref::<SendError>() {
+            send_code(error)
         } else if let Some(error) = cause.downcast_ref::<InspectError>() {
             if matches!(error, InspectError::Damaged { .. }) {
                 DAMAGED
@@ -140,6 +142,15 @@ fn append_code(error: &AppendError) -> u8 {
     }
 }
 
+fn send_code(error: &SendError) -> u8 {
+    match error {
+        SendError::Topic(error) => topic_code(error),
+        SendError::IllegalName { .. } => USAGE,
+        SendError::Stopped(error) => append_code(error),
+        _ => FAILED,
+    }
+}
+
 /// What the system refused (no descriptors, no rights) is no damage.
 fn damaged_unless_refused(error: &(dyn Error + 'static)) -> u8 {
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
@@ -159,6 +170,7 @@ mod tests {
             directory: "d".to_owned(),
             holder: "h".to_owned(),
         };
+        let nameless = SendError::IllegalName { name: "".into() };
         let foreign = TopicError::IllegalName {
             name: "/".to_owned(),
         };
@@ -170,6 +182,7 @@ mod tests {
             (Stop::StdoutClosed.into(), 0),
             (anyhow::Error::new(in_use), 3),
             (anyhow::Error::new(foreign), 2),
+            (anyhow::Error::new(nameless), 2),
             (
                 anyhow::Error::new(TopicError::UnknownTopic {
                     name: "t".to_owned(),

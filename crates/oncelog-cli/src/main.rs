@@ -6,13 +6,14 @@ mod args;
 mod batches;
 mod cmd;
 mod columns;
+mod dice;
 mod exit;
 mod interrupt;
 mod lines;
-mod lossy;
+mod link;
 mod output;
 mod progress;
-mod sender;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Produce(args) => cmd::produce::run(args, common, &interrupt),
         Command::Consume(args) => cmd::consume::run(args, common, &interrupt),
         Command::Producers(args) => cmd::producers::run(args, common, &interrupt),
+        Command::Why(args) => cmd::why::run(args, common),
         Command::Dump(args) => cmd::dump::run(args, common, &interrupt),
         Command::Verify(_) => cmd::verify::run(common, &interrupt),
     }

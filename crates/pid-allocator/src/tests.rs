@@ -405,7 +405,7 @@ fn damage_to_either_slot_never_repeats_an_id() {
                 let ids = PidAllocator::open(Arc::new(disk.clone())).unwrap();
                 highest = ids.allocate().unwrap();
             }
-            disk.corrupt(FILE_NAME, 512 * slot + 20, 0x40);
+            disk.corrupt(FILE_NAME, 512 * slot + 20, 0x40).unwrap();
             let ids = PidAllocator::open(Arc::new(disk.clone())).unwrap();
             let next = ids.allocate().unwrap();
             assert!(

@@ -78,7 +78,7 @@ impl ProducerBuilder {
     }
 
     /// Gives the producer a name that survives restarts. One handle has it at a time; after a
-    /// crash it is free at once. Every record needs a [`Record::position`]; what an earlier run
+    /// crash it is free at once. Every record needs a [position](crate::Record::position); what an earlier run
     /// stored is not stored again, and [`Producer::resume_from`] says where to go on.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> ProducerBuilder {

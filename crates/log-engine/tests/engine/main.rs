@@ -22,6 +22,7 @@ mod acks;
 mod bad_input;
 mod close;
 mod crashes;
+mod explain;
 mod full_disk;
 mod futures;
 mod group_commit;

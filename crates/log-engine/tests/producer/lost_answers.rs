@@ -15,7 +15,11 @@ fn run(seed: u64) -> (u64, u64) {
     let ack = [Ack::Synced, Ack::Interval, Ack::Memory][(seed % 3) as usize];
     let partitions = 1 + (seed % 4) as u32;
     let mut settings = config(ack);
-    let unknown = if seed % 5 == 0 { "kafka" } else { "strict" };
+    let unknown = if seed.is_multiple_of(5) {
+        "kafka"
+    } else {
+        "strict"
+    };
     settings.set("producer.unknown", unknown).unwrap();
     engine.create_topic("t", partitions, settings).unwrap();
     let share = 0.1 * (1 + seed % 5) as f64;
@@ -39,7 +43,7 @@ fn run(seed: u64) -> (u64, u64) {
         for (p, producer) in producers.iter().enumerate() {
             let (key, value) = (format!("k{}", value.len() + p), format!("{p} {value}"));
             let record = Record::to("t").value(&value);
-            let record = if seed % 2 == 0 {
+            let record = if seed.is_multiple_of(2) {
                 record.key(&key)
             } else {
                 record

@@ -1,5 +1,15 @@
 //! Producers through the public API: batches, answers, what gets lost, and names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test fails by panicking, and counts little; helpers included"
+)]
+
 #[path = "../../../../tests/harness/hooked_disk.rs"]
 #[allow(
     dead_code,
@@ -15,6 +25,7 @@ mod lossy;
 mod world;
 
 mod append_ids;
+mod batch_records;
 mod batching;
 mod cancelled;
 mod closing;

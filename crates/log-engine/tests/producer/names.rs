@@ -16,7 +16,7 @@ pub(crate) fn open(engine: &Engine) -> Producer {
 
 /// Record number `n` of the source: every third one has no key.
 pub(crate) fn line(n: u64) -> (Option<String>, String) {
-    let key = (n % 3 != 0).then(|| format!("k{}", n % 7));
+    let key = (!n.is_multiple_of(3)).then(|| format!("k{}", n % 7));
     (key, format!("{n:06}"))
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 
-use oncelog::{BatchHeader, Batches, Engine, ReadError, Reader, Start};
+use oncelog::{
+    BatchHeader, Batches, Engine, ReadError, Reader, SOURCE_HEADER, SourcePosition, Start,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -173,8 +175,15 @@ impl Printer<'_> {
                 )))
             };
             let (header, records) = batch.map_err(malformed)?;
+            let mut source = None;
             for record in records {
-                let record = record.map_err(malformed)?;
+                let mut record = record.map_err(malformed)?;
+                if header.attributes.has_source() && source.is_none() {
+                    // The first record carries it for all; it is the log's header, not theirs.
+                    let last = record.headers.pop_if(|h| h.key.as_str() == SOURCE_HEADER);
+                    let value = last.and_then(|header| header.value);
+                    source = value.and_then(|value| SourcePosition::decode(&value));
+                }
                 let offset = batches::offset(record.offset);
                 if offset < from || offset >= end {
                     continue;
@@ -195,13 +204,10 @@ impl Printer<'_> {
                         let headers = headers
                             .map(|h| (h.key.as_str(), h.value.as_deref()))
                             .collect();
-                        let line = Line::new(self.topic, run.partition, offset, &header).content(
-                            record.timestamp,
-                            key,
-                            value,
-                            headers,
-                            record.sequence,
-                        );
+                        let mut line = Line::new(self.topic, run.partition, offset, &header);
+                        line.source_position = source.map(|source| source.last);
+                        let line =
+                            line.content(record.timestamp, key, value, headers, record.sequence);
                         self.out.json(&line)?;
                     }
                 }

@@ -1,5 +1,7 @@
 //! `producers`: what each partition knows of each producer.
 
+use std::collections::HashMap;
+
 use oncelog::{ProducerView, Topic};
 use serde_json::{Value, json};
 
@@ -15,6 +17,9 @@ pub(crate) fn run(args: &Producers, common: &Common, interrupt: &Interrupt) -> a
         Some(name) => vec![engine.topic(name)?],
         None => engine.topics(),
     };
+    // Of a name whose epochs were used up, the newest id.
+    let names = engine.named_producers().into_iter();
+    let names: HashMap<i64, String> = names.map(|(name, id)| (id, name)).collect();
     let mut out = Out::new();
     let mut rows = Vec::new();
     for (topic, index) in topics
@@ -25,10 +30,11 @@ pub(crate) fn run(args: &Producers, common: &Common, interrupt: &Interrupt) -> a
             return Err(Stop::Interrupted.into());
         }
         for producer in topic.partition(index)?.producers()? {
+            let name = names.get(&producer.producer_id).map(String::as_str);
             if common.json {
-                out.json(&line(topic, index, &producer))?;
+                out.json(&line(topic, index, &producer, name))?;
             } else {
-                rows.push(row(topic, index, &producer));
+                rows.push(row(topic, index, &producer, name));
             }
         }
     }
@@ -41,6 +47,7 @@ pub(crate) fn run(args: &Producers, common: &Common, interrupt: &Interrupt) -> a
             "sequences",
             "last offset",
             "batches",
+            "name",
         ];
         out.bytes(table(heads, &rows).as_bytes())?;
     }
@@ -53,7 +60,7 @@ fn last_offset(producer: &ProducerView) -> Option<u64> {
     Some(batch.base_offset + u64::from(batch.count).saturating_sub(1))
 }
 
-fn line(topic: &Topic, partition: u32, producer: &ProducerView) -> Value {
+fn line(topic: &Topic, partition: u32, producer: &ProducerView, name: Option<&str>) -> Value {
     let batches = producer.window.iter().map(|batch| {
         json!({
             "first_sequence": batch.first_sequence,
@@ -72,12 +79,12 @@ fn line(topic: &Topic, partition: u32, producer: &ProducerView) -> Value {
         "last_offset": last_offset(producer),
         "batches": batches.collect::<Vec<_>>(),
         "last_append_ms": producer.last_append_ms,
-        "name": null,
+        "name": name,
         "open_transaction_offset": producer.open_transaction_offset,
     })
 }
 
-fn row(topic: &Topic, partition: u32, producer: &ProducerView) -> [String; 7] {
+fn row(topic: &Topic, partition: u32, producer: &ProducerView, name: Option<&str>) -> [String; 8] {
     let window = &producer.window;
     let sequences = match (window.first(), window.last()) {
         (Some(first), Some(last)) => format!("{} to {}", first.first_sequence, last.last_sequence),
@@ -91,5 +98,6 @@ fn row(topic: &Topic, partition: u32, producer: &ProducerView) -> [String; 7] {
         sequences,
         last_offset(producer).map_or("-".to_owned(), |offset| offset.to_string()),
         window.len().to_string(),
+        name.unwrap_or("-").to_owned(),
     ]
 }

@@ -141,10 +141,6 @@ impl Described {
                 "size_bytes": p.size_bytes,
                 "segments": p.segments,
                 "producers": producers,
-                "producers_evicted": p.producers_evicted,
-                "producer_evictions": p.producer_evictions,
-                "producer_loads": p.producer_loads,
-                "producer_rebuilds": p.producer_rebuilds,
                 "accepted_unknown": p.accepted_unknown,
                 "state": p.state,
             })

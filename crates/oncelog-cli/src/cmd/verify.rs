@@ -8,8 +8,8 @@ use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::output::{Out, counted, note};
 
-/// The invariants that a damaged file breaks. All others are about what whole files say.
-const ABOUT_FILES: [&str; 5] = ["I22", "I24", "I25", "I26", "I27"];
+/// The invariants, and the rule about footers, that a damaged file breaks. All others are about what whole files say.
+const ABOUT_FILES: [&str; 6] = ["I22", "I24", "I25", "I26", "I27", "R12"];
 
 pub(crate) fn run(common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
     interrupt.on_ask(|| {

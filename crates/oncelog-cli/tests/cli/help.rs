@@ -40,6 +40,7 @@ fn every_help_text_has_one_example_that_works_as_pasted() {
         "produce",
         "consume",
         "producers",
+        "why",
         "dump",
         "verify",
     ] {

@@ -243,3 +243,20 @@ fn verify_holds_on_a_whole_directory_and_finds_a_flipped_bit() {
     // It wrote nothing.
     assert_eq!(std::fs::read(&segment).unwrap(), bytes);
 }
+
+#[test]
+fn a_footer_that_does_not_match_its_segment_is_damage() {
+    let place = Place::new();
+    let create = ["topic", "create", "t", "--config", "segment.bytes=1048576"];
+    place.run(&create).code(0);
+    let input = format!("{}\n", "x".repeat(10_000)).repeat(300);
+    place.run_with_input(&["produce", "t"], &input).code(0);
+    let footer = place.segment("t-0").with_extension("footer");
+    let mut bytes = std::fs::read(&footer).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&footer, &bytes).unwrap();
+    let ran = place.run(&["verify", "--json"]).code(4);
+    assert_eq!(ran.json()["problems"][0]["invariant"], "R12");
+    ran.says(&["00000000000000000000.footer"]);
+}

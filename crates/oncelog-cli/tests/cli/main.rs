@@ -7,5 +7,8 @@ mod demo;
 mod harness;
 mod help;
 mod inspect;
+mod killed;
+mod named;
 mod produce;
 mod signals;
+mod why;

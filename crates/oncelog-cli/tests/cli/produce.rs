@@ -186,6 +186,32 @@ fn keys_go_where_kafka_sends_them() {
     );
 }
 
+#[test]
+fn a_business_id_is_made_of_columns_and_shown() {
+    let place = Place::new();
+    let input = "year,carrier,flight\n2013,UA,1545\n2013,B6,725\n";
+    let args = [
+        "produce",
+        "t",
+        "--header-line",
+        "--biz-id-column",
+        "carrier,flight",
+    ];
+    place.run_with_input(&args, input).code(0);
+    place
+        .run_with_input(&["produce", "t", "--biz-id-column", "2"], "a,b\n")
+        .code(0);
+    let lines = place.run(&["consume", "t", "--json"]).code(0).json_lines();
+    let ids: Vec<_> = lines.iter().map(|line| line["biz_id"].clone()).collect();
+    assert_eq!(ids, ["UA-1545", "B6-725", "b"]);
+    assert_eq!(
+        lines[0]["headers"],
+        json!([{ "key": "biz-id", "value": "UA-1545" }])
+    );
+    let ran = place.run_with_input(&args, "year,carrier\n").code(2);
+    ran.says(&["--biz-id-column flight", "allowed: year, carrier"]);
+}
+
 fn counts(ran: Ran) -> Vec<serde_json::Value> {
     let result = ran.code(0).json();
     ["records", "batches", "retransmitted", "duplicates_answered"]

@@ -8,6 +8,7 @@ mod driver;
 mod equivalence;
 mod eviction;
 mod expiry;
+mod interleaved;
 mod memory;
 mod random;
 mod threads;

@@ -1,7 +1,7 @@
 //! The records of the demo: which producer sent it, which record it is, and filling that follows
 //! from both, so that every byte can be judged.
 
-use crate::lossy::mix;
+use crate::dice::mix;
 
 /// Bytes of a value.
 pub(super) const VALUE_BYTES: usize = 100;

@@ -1,4 +1,4 @@
-//! Producers that are restarted, over links that lose answers.
+//! Producers without a name, over links that lose answers.
 //!
 //! Within a session a lost answer is harmless: the same sequences come again and are found. A
 //! producer without a name has nothing that outlives it, so what it sends again after its own
