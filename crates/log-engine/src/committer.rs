@@ -88,7 +88,9 @@ impl Committer {
             let next = match seen {
                 IDLE => QUEUED,
                 RUNNING => RUNNING_AND_QUEUED,
-                _ => return false,
+                // Also then a write of this very number, not only a look: it orders the request that
+                // was stored before it with the worker's look at the requests after its own write.
+                seen => seen,
             };
             match phase.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(IDLE) => break,
@@ -133,7 +135,8 @@ impl Committer {
                 queue.idle_workers -= 1;
             };
             drop(queue);
-            partition.turn.phase.store(RUNNING, Ordering::Release);
+            // A read-modify-write, for the same reason as in `enqueue`.
+            partition.turn.phase.swap(RUNNING, Ordering::AcqRel);
             turn(&partition, time);
             let again = partition.keep_budget(time);
             let phase = &partition.turn.phase;
@@ -170,10 +173,16 @@ pub(crate) fn turn(partition: &PartitionState, time: &Time) {
     if partition.ends.state() == State::Deleted {
         return;
     }
-    if log.corruption().is_some() || log.segments().latch().reason().is_some() {
+    let is_latched = log.segments().latch().reason().is_some();
+    let is_corrupt = log.corruption().is_some();
+    drop(log);
+    if is_latched {
+        // A write that failed closed the latch; whoever waits has to know.
+        partition.ends.set_state(State::Fenced);
+    }
+    if is_latched || is_corrupt {
         return;
     }
-    drop(log);
     let outcome = commit(partition, time, sync_all)
         .and_then(|()| seal(partition, time))
         .and_then(|()| raise_ceiling(partition, time))

@@ -358,6 +358,8 @@ impl Core {
             let log = partition.log();
             partition.ends.begin_close();
             drop(log);
+            // Whoever moves the log's start is let finish; nobody begins to any more.
+            drop(partition.deleting.lock());
         }
         for partition in self.partitions() {
             if !matches!(partition.source, Source::Writer(_)) {

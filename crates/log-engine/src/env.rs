@@ -133,18 +133,18 @@ impl Clock for ManualClock {
 #[derive(Clone)]
 pub(crate) struct Time {
     clock: Arc<dyn Clock>,
-    /// The total less the clock's own reading when the directory was opened.
-    offset_ms: u64,
+    /// The clock's own reading when the directory was opened.
+    base_ms: u64,
+    /// The total then.
     opened_ms: u64,
 }
 
 impl Time {
     /// A time that stands at `elapsed_ms` now.
     pub(crate) fn from(clock: Arc<dyn Clock>, elapsed_ms: u64) -> Time {
-        let offset_ms = elapsed_ms.saturating_sub(clock.elapsed_ms());
         Time {
+            base_ms: clock.elapsed_ms(),
             clock,
-            offset_ms,
             opened_ms: elapsed_ms,
         }
     }
@@ -155,8 +155,9 @@ impl Time {
     }
 
     pub(crate) fn now(&self) -> Now {
+        let passed_ms = self.clock.elapsed_ms().saturating_sub(self.base_ms);
         Now {
-            elapsed_ms: self.offset_ms.saturating_add(self.clock.elapsed_ms()),
+            elapsed_ms: self.opened_ms.saturating_add(passed_ms),
             wall_ms: self.clock.wall_ms(),
         }
     }

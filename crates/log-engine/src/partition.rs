@@ -173,7 +173,12 @@ impl PartitionState {
             Ok(appended) => appended,
             Err(error) => {
                 drop(log);
-                return (Err(self.refused(error)), follow);
+                let error = self.refused(error);
+                if matches!(error, AppendError::LogFenced(_)) {
+                    // What was appended before the failure is in doubt, and its owners wait.
+                    self.ends.set_state(State::Fenced);
+                }
+                return (Err(error), follow);
             }
         };
         follow.turn = log.segments().is_turn_due() | self.spilling.note(&log);

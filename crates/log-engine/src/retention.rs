@@ -18,6 +18,9 @@ pub(crate) fn retain(partition: &PartitionState, time: &Time) {
         let Some(_one_at_a_time) = partition.deleting.try_lock() else {
             return;
         };
+        if partition.check_open().is_err() {
+            return;
+        }
         // Kept longer than asked for, then; the next round tries again.
         let _ = move_start(partition, time, start);
     }
@@ -79,6 +82,7 @@ impl Core {
         start: u64,
     ) -> io::Result<()> {
         let _one_at_a_time = partition.deleting.lock();
+        partition.check_open().map_err(io::Error::other)?;
         // The snapshot that remembers the producers of what goes must not be ahead of the data.
         if partition.ends.synced() < start {
             self.commit_now(partition);

@@ -457,6 +457,8 @@ impl Core {
         for partition in &topic.partitions {
             partition.turn.finish();
             partition.feeding.finish();
+            // A move of the log's start removes files by name: not those of a topic made after it.
+            drop(partition.deleting.lock());
             drop(partition.spilling.close());
         }
         leftovers.push(TopicEntry {

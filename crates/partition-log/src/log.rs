@@ -66,6 +66,8 @@ pub struct PartitionLog {
     corruption: Option<Corruption>,
     /// Everything below it is reflected in `producers` (Kafka's `mapEndOffset`).
     map_end_offset: u64,
+    /// Below it the log never held anything.
+    history_from: u64,
     is_history_lost: bool,
 }
 
@@ -163,6 +165,7 @@ impl PartitionLog {
             config: Arc::new(config),
             corruption,
             map_end_offset: end,
+            history_from: start.history_from,
             is_history_lost: history_lost,
         };
         if is_sound {
@@ -396,6 +399,7 @@ impl PartitionLog {
                 .segments
                 .synced_offset()
                 .min(self.segments.batches_end()),
+            history_from: self.history_from,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Snapshotter {
     pub(crate) forgotten_below: i64,
     /// End of the last batch that was durable when this was made (R15).
     pub(crate) durable_end: u64,
+    /// Below it the log never held anything.
+    pub(crate) history_from: u64,
 }
 
 impl Snapshotter {
@@ -76,7 +78,17 @@ impl Snapshotter {
             source,
         };
         let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
-        let (mut table, _) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
+        let (mut table, rebuilt) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
+        // Where the snapshot that alone knew the producers of deleted data is damaged, a new one
+        // would hide that they are forgotten (I18). The live table still knows them.
+        let oldest = view.segments().first().map_or(end, |s| s.previous_end());
+        let deleted = oldest.min(view.start());
+        if deleted > self.history_from.max(rebuilt.snapshot.unwrap_or(0)) {
+            return Err(io(std::io::Error::other(
+                "no whole snapshot covers the producers of deleted data",
+            ))
+            .into());
+        }
         table.raise_forgotten_below(self.forgotten_below);
         snapshot::write(&self.place, end, &table).map_err(io)?;
         snapshot::prune(&self.place, view.start(), u64::MAX).map_err(io)?;

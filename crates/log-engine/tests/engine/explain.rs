@@ -19,8 +19,9 @@ fn told(
 
 /// Batches of two records each, by a named producer.
 fn send(engine: &Engine, positions: std::ops::Range<u64>) -> (i64, i16) {
-    let producer = engine.producer().name("feed").take_over().batch_records(2);
-    let producer = producer.open().unwrap();
+    let producer = engine.producer().name("feed").take_over();
+    let hour = std::time::Duration::from_secs(3_600);
+    let producer = producer.batch_records(2).linger(hour).open().unwrap();
     for position in positions {
         let record = Record::to("t").value("v").position(position);
         drop(producer.blocking_send(record).unwrap());
@@ -33,7 +34,6 @@ fn send(engine: &Engine, positions: std::ops::Range<u64>) -> (i64, i16) {
 fn the_live_table_is_asked_and_nothing_is_appended() {
     let engine = Engine::in_memory();
     let partition = engine.ensure_topic("t", 1).unwrap().partition(0).unwrap();
-    // A batch at a time, so that each is full.
     let mut id = 0;
     for first in [0, 2, 4] {
         id = send(&engine, first..first + 2).0;

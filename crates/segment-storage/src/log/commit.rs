@@ -107,7 +107,8 @@ impl SegmentedLog {
     /// The stable mark at the synced end, once everything before it is sealed; `None` where the
     /// synced end lies in a segment that was rolled since.
     pub fn mark_now(&self) -> Option<StableMark> {
-        let active = self.active.as_ref()?;
+        // An active segment that holds nothing yet is not where the log ends.
+        let active = self.active.as_ref().filter(|a| a.position > 0)?;
         let all = self.unsealed.is_empty() && self.dirty.is_empty();
         all.then(|| self.mark(&active.segment, self.last_end, false))
     }
