@@ -5,8 +5,8 @@
 //! with many of them each lookup meets cold memory.
 //!
 //! Ceiling: 7 ns for one producer (a lookup and a compare in the cache); with a million, one cache
-//! and TLB miss on a line of 64 bytes, about 100 ns on two Zen 4 cores. A snapshot of the state in
-//! a general map takes 118 ns (fresh) and 104 ns (duplicate) there.
+//! and TLB miss on a line of 64 bytes, about 100 ns on two Zen 4 cores. Whole states in a general
+//! hash map take 118 ns (fresh) and 104 ns (duplicate) there.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
 //! What does opening a log cost?
 //!
-//! `clean` opens after a clean close, `killed` opens the files of a log as they are while its
-//! writer runs, which is what a killed process leaves behind; `read` reads all records of the same
-//! log, which an open that looked at everything could not beat.
+//! `clean` opens after a clean close, `killed` opens what a process leaves behind that ends without
+//! closing its engine; `read` reads all records of the same log, which an open that looked at
+//! everything could not beat.
 //!
 //! Ceilings: a clean open is a dozen small files and the syncs that make the new generation
 //! durable, 106 to 236 us each when nobody else writes. An unclean one checks what lies above the
@@ -15,23 +15,41 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, exit};
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use oncelog::{Create, Engine};
 use oncelog_benches::{Log, TOPIC, criterion, scratch, sized};
 
 /// Bytes in each record.
 const SIZE: usize = 100;
+/// Where this names a directory, this program fills a log there and ends without closing it.
+const KILLED: &str = "ONCELOG_BENCH_KILLED";
+
+fn main() {
+    if let Some(directory) = std::env::var_os(KILLED) {
+        let _log = filled(Path::new(&directory));
+        exit(0);
+    }
+    recovery(&mut criterion());
+    criterion().final_summary();
+}
+
+fn filled(directory: &Path) -> Log {
+    Log::filled(directory, sized(128 << 20, 1 << 20), SIZE).unwrap()
+}
 
 fn recovery(c: &mut Criterion) {
     let directory = scratch().unwrap();
     let data = directory.path().join("data");
     let killed = directory.path().join("killed");
-    let log = Log::filled(&data, sized(128 << 20, 1 << 20), SIZE).unwrap();
+    let log = filled(&data);
     let records = log.records();
-    copy(&data, &killed);
     log.close().unwrap();
+    let mut writer = Command::new(std::env::current_exe().unwrap());
+    writer.args(std::env::args().skip(1)).env(KILLED, &killed);
+    assert!(writer.status().unwrap().success());
 
     let mut group = c.benchmark_group("recovery");
     group.throughput(Throughput::Bytes(records * u64::try_from(SIZE).unwrap()));
@@ -109,10 +127,3 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
-
-criterion_group! {
-    name = benches;
-    config = criterion();
-    targets = recovery
-}
-criterion_main!(benches);

@@ -90,9 +90,12 @@ proptest! {
         let bound = builder.size_upper_bound();
         let identity = ProducerIdentity { producer_id: 7, producer_epoch: 3, base_sequence };
         let first = builder.build(Some(identity)).unwrap().to_vec();
-        let built = builder.build(Some(identity)).unwrap();
+        // What the builder says of its batch is what everybody else reads.
+        let said = builder.build_batch(Some(identity)).unwrap();
+        let (built, said) = (said.bytes(), *said.header());
         prop_assert_eq!(&first[..], built);
         let batch = Batch::parse(built).unwrap();
+        prop_assert_eq!(*batch.header(), said);
         batch.check_from_producer().unwrap();
         let header = batch.header();
         prop_assert_eq!(header.attributes.is_transactional(), transactional);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use log_engine::{Ack, AppendId, Engine, Producer, Record, Resolution, Ticket};
 
 use crate::lossy::Lossy;
-use crate::ways::{send, topic};
-use crate::world::{World, read};
+use crate::ways::send;
+use crate::world::{World, config, read};
 
 /// SplitMix64.
 struct Random(u64);
@@ -123,7 +123,11 @@ fn drop_a_thousand(seed: u64) -> (u32, u32) {
     let mut random = Random(seed);
     let world = World::new();
     let engine = world.open();
-    topic(&engine, 2, Ack::Synced);
+    // Days may pass for a sender that the machine does not let run.
+    let mut settings = config(Ack::Synced);
+    let forever = (1_u64 << 50).to_string();
+    settings.set("producer.id.expiration.ms", &forever).unwrap();
+    engine.create_topic("t", 2, settings).unwrap();
     let good = Lossy::seed(seed).lose_answers(0.1).delay(0..3);
     let bad = Lossy::seed(seed)
         .lose_answers(0.2)

@@ -21,6 +21,9 @@ fn run(seed: u64) -> (u64, u64) {
         "strict"
     };
     settings.set("producer.unknown", unknown).unwrap();
+    // Days may pass for a sender that the machine does not let run.
+    let forever = (1_u64 << 50).to_string();
+    settings.set("producer.id.expiration.ms", &forever).unwrap();
     engine.create_topic("t", partitions, settings).unwrap();
     let share = 0.1 * (1 + seed % 5) as f64;
     let lossy = Lossy::seed(seed)

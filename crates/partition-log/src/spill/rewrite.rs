@@ -37,7 +37,8 @@ impl Spiller {
         let Ok(found) = self.scan(old, (region.from, region.to)) else {
             let table = self.rebuilt(log, now)?;
             self.replace(log, &table)?;
-            return Ok(Progress::More);
+            // A disk that loses everything again must not keep anybody busy for ever.
+            return Ok(Progress::Done);
         };
         let mut moving = Vec::new();
         for some in found.chunks(AT_ONCE) {

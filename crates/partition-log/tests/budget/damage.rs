@@ -160,7 +160,9 @@ fn new_producers_are_refused_while_nobody_can_move_to_a_full_disk() {
     );
     assert!(driver.spiller.step(&driver.log, driver.now()).is_err());
     assert!(append(&driver).is_err());
-    // Those who are known go on, and nothing was forgotten.
+    // Who would be refused anyway is told why; those who are known go on.
+    let unknown = driver.append(one(21, 5)).unwrap_err();
+    assert!(matches!(unknown, AppendError::Rejected(_)), "{unknown}");
     for id in 0..20 {
         driver.append(one(id, 1)).unwrap();
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::disk::contract;
+use crate::disk::{Prepare, contract};
 
 fn disk() -> (OsDisk, tempfile::TempDir) {
     let root = tempfile::tempdir().unwrap();
@@ -33,6 +33,33 @@ fn mapped_and_positional_writes_meet_in_one_file() {
     let expected = [largest_copied, smallest_written].concat();
     assert_eq!(file.read(0..end).unwrap(), expected);
     file.sync().unwrap();
+    let seen_by_others = fs::read(root.path().join("a")).unwrap();
+    assert_eq!(seen_by_others[..expected.len()], expected);
+}
+
+/// A sync ends the mapping of full pages; what was read keeps its bytes, and writing goes on in the
+/// page that is not full.
+#[test]
+fn writing_goes_on_after_a_sync() {
+    let (disk, root) = disk();
+    let file = disk.create("a", 1 << 20).unwrap();
+    file.prepare(0, Prepare::Touch).unwrap();
+    let mut expected = Vec::new();
+    let mut read = Vec::new();
+    for n in 1..=9_u8 {
+        let start = expected.len() as u64;
+        let batch = vec![n; 100_001];
+        file.write_at(b"", &batch, start).unwrap();
+        expected.extend(batch);
+        let end = expected.len() as u64;
+        file.publish(end);
+        read.push(file.read(start..end).unwrap());
+        file.sync().unwrap();
+    }
+    assert_eq!(file.read(0..expected.len() as u64).unwrap(), expected);
+    for (n, bytes) in (1_u8..).zip(&read) {
+        assert_eq!(bytes, &vec![n; 100_001]);
+    }
     let seen_by_others = fs::read(root.path().join("a")).unwrap();
     assert_eq!(seen_by_others[..expected.len()], expected);
 }
