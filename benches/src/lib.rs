@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -49,6 +53,25 @@ pub fn scratch() -> anyhow::Result<TempDir> {
         .prefix("oncelog-bench-")
         .tempdir_in(&parent)
         .with_context(|| format!("no directory can be made in {}", parent.display()))
+}
+
+/// Runs a future on this thread, as the smallest of executors.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 /// An open engine with one topic of one partition, and what appends to it.

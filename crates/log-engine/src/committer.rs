@@ -14,6 +14,7 @@ use segment_storage::{Check, ScanError};
 
 use crate::ends::State;
 use crate::env::Time;
+use crate::panics::caught;
 use crate::partition::PartitionState;
 use crate::retention;
 
@@ -135,17 +136,33 @@ impl Committer {
                 queue.idle_workers -= 1;
             };
             drop(queue);
-            // A read-modify-write, for the same reason as in `enqueue`.
-            partition.turn.phase.swap(RUNNING, Ordering::AcqRel);
-            turn(&partition, time);
-            let again = partition.keep_budget(time);
-            let phase = &partition.turn.phase;
-            let idle =
-                || phase.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            if again || idle().is_err() {
-                phase.store(QUEUED, Ordering::Release);
-                self.push(partition);
-            }
+            self.take_turn(partition, time);
+        }
+    }
+
+    fn take_turn(&self, partition: Arc<PartitionState>, time: &Time) {
+        // A read-modify-write, for the same reason as in `enqueue`.
+        partition.turn.phase.swap(RUNNING, Ordering::AcqRel);
+        turn(&partition, time);
+        let again = partition.keep_budget(time);
+        let phase = &partition.turn.phase;
+        let idle = || phase.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+        if again || idle().is_err() {
+            phase.store(QUEUED, Ordering::Release);
+            self.push(partition);
+        }
+    }
+
+    /// How many partitions want a turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.lock().partitions.len()
+    }
+
+    /// Takes the turn of the partition at `place` in the queue, on this thread.
+    pub(crate) fn step(&self, place: usize, time: &Time) {
+        let partition = self.queue.lock().partitions.remove(place);
+        if let Some(partition) = partition {
+            self.take_turn(partition, time);
         }
     }
 
@@ -163,8 +180,14 @@ pub(crate) fn turn_now(partition: &PartitionState, time: &Time) {
 }
 
 /// Makes durable what should be, publishes it, answers whoever waits, and seals what was rolled.
-/// A failure fences the log for good (I10).
+/// A failure fences the log for good (I10), and so does a panic (R25).
 pub(crate) fn turn(partition: &PartitionState, time: &Time) {
+    if let Err(panic) = caught(|| take_turn(partition, time)) {
+        fence(partition, "turn", &panic);
+    }
+}
+
+fn take_turn(partition: &PartitionState, time: &Time) {
     let _one_at_a_time = partition.turn.running.lock();
     let sync_all = partition.turn.sync_all.swap(false, Ordering::AcqRel);
     let sync_marks = partition.turn.sync_marks.swap(false, Ordering::AcqRel);
@@ -201,7 +224,7 @@ pub(crate) fn turn(partition: &PartitionState, time: &Time) {
 }
 
 /// Ends a partition after a failure; everybody who waits gets the reason.
-fn fence(partition: &PartitionState, operation: &'static str, error: &io::Error) {
+pub(crate) fn fence(partition: &PartitionState, operation: &'static str, error: &io::Error) {
     if let Some(log) = partition.log() {
         log.segments()
             .latch()
@@ -266,9 +289,15 @@ fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
             return Ok(());
         };
         let snapshotter = log.snapshotter();
+        let unsealed = log.segments().unsealed();
         drop(log);
         segment.cut()?;
-        match segment.write_footer(Check::Headers) {
+        let mut sealed = segment.write_footer(Check::Headers);
+        if matches!(&sealed, Err(ScanError::Read { source, .. }) if is_full(source)) {
+            unsealed.iter().try_for_each(|segment| segment.cut())?;
+            sealed = segment.write_footer(Check::Headers);
+        }
+        match sealed {
             Ok(_) => {}
             // No space for the side file: the segment stays as it is, and is sealed later (I13).
             Err(ScanError::Read { source, .. }) if is_full(&source) => return Ok(()),
@@ -330,6 +359,13 @@ fn write_back_marks(partition: &PartitionState) -> io::Result<()> {
 /// # Errors
 /// What the disk says; the log is then recovered by the next open.
 pub(crate) fn close(partition: &PartitionState, time: &Time) -> io::Result<()> {
+    caught(|| close_log(partition, time)).unwrap_or_else(|panic| {
+        fence(partition, "close", &panic);
+        Err(panic)
+    })
+}
+
+fn close_log(partition: &PartitionState, time: &Time) -> io::Result<()> {
     partition.turn.sync_all.store(true, Ordering::Release);
     turn(partition, time);
     let _one_at_a_time = partition.turn.running.lock();

@@ -405,6 +405,8 @@ pub(crate) struct EngineConfig {
     pub(crate) ack: Ack,
     pub(crate) append_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    /// No threads: whoever opened the engine takes its turns.
+    pub(crate) is_driven: bool,
 }
 
 impl Default for EngineConfig {
@@ -415,6 +417,7 @@ impl Default for EngineConfig {
             // Kafka's delivery.timeout.ms.
             append_timeout: Duration::from_secs(120),
             close_timeout: Duration::from_secs(30),
+            is_driven: false,
         }
     }
 }

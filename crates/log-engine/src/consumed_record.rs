@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use record_batch::{BatchHeader, Record};
+use record_batch::{BatchHeader, Header, Record};
 
 use crate::record::BIZ_ID;
 
-/// A record as a reader gets it.
+/// A record as a reader gets it: `Bytes` over the mapped file, so holding one, or a part of it, pins
+/// its segment; [`to_owned`](ConsumedRecord::to_owned) unpins.
+///
+/// A pinned segment stays mapped, and its file takes space even after it was deleted.
 #[derive(Debug, Clone)]
 pub struct ConsumedRecord {
     topic: Arc<str>,
@@ -33,6 +36,28 @@ impl ConsumedRecord {
             producer,
             source,
             record,
+        }
+    }
+
+    /// A copy in memory of its own, which pins no segment; to be kept for long. A clone pins.
+    pub fn to_owned(&self) -> ConsumedRecord {
+        let copy = |part: &Option<Bytes>| part.as_deref().map(Bytes::copy_from_slice);
+        let headers = self.record.headers.iter().map(|header| Header {
+            key: header.key.as_str().into(),
+            value: copy(&header.value),
+        });
+        let record = Record {
+            offset: self.record.offset,
+            timestamp: self.record.timestamp,
+            sequence: self.record.sequence,
+            key: copy(&self.record.key),
+            value: copy(&self.record.value),
+            headers: headers.collect(),
+        };
+        ConsumedRecord {
+            topic: self.topic.clone(),
+            record,
+            ..*self
         }
     }
 

@@ -20,7 +20,9 @@ use crate::ends::State;
 use crate::env::Time;
 use crate::error::{CloseError, SessionError};
 use crate::housekeeping::Timer;
+use crate::lineage::Random;
 use crate::names::Names;
+use crate::panics::caught;
 use crate::partition::{Follow, PartitionState, Source};
 use crate::producer::{Outcome, ProducerCore};
 use crate::segment_feeder::Feeder;
@@ -54,6 +56,8 @@ pub(crate) struct Core {
     /// Told whenever the feeder has tried to reserve producer ids.
     ids_reserved: Signal,
     id_failures: AtomicU64,
+    /// For the lineages of copies.
+    pub(crate) random: Mutex<Random>,
     pub(crate) timer: Timer,
     is_closed: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -84,6 +88,7 @@ impl Core {
             name_changes: Mutex::default(),
             ids_reserved: Signal::default(),
             id_failures: AtomicU64::new(0),
+            random: Mutex::new(Random::new(0)),
             timer: Timer::default(),
             is_closed: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -114,7 +119,11 @@ impl Core {
     // Until the feeder has reserved a block, or could not; at most for the append timeout.
     fn wait_for_producer_id(&self, ids: &PidAllocator) -> Result<i64, SessionError> {
         let failures = self.id_failures.load(Ordering::Acquire);
-        self.feeder.want_producer_ids();
+        if self.config.is_driven {
+            self.reserve_producer_ids();
+        } else {
+            self.feeder.want_producer_ids();
+        }
         let answer = || match ids.allocate() {
             Err(AllocateError::Exhausted { .. }) if self.is_closed() => {
                 Some(Err(SessionError::Closed))
@@ -135,12 +144,22 @@ impl Core {
         let mut producers = self.producers.lock();
         producers.retain(|producer| producer.strong_count() > 0);
         producers.push(Arc::downgrade(producer));
-        drop(producers);
-        if self.senders.starts() {
-            let core = self.clone();
-            // Without a thread nothing is sent again; sends themselves still work.
-            let _ = self.spawn("oncelog-sender", move || core.senders.work(&core.time));
+    }
+
+    /// Starts the thread that drives producers, unless it runs: without it they would send nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started; the next call tries again.
+    pub(crate) fn start_sender(self: &Arc<Core>) -> io::Result<()> {
+        if self.config.is_driven || !self.senders.starts() {
+            return Ok(());
         }
+        let core = self.clone();
+        let started = self.spawn("oncelog-sender", move || core.senders.work(&core.time));
+        if started.is_err() {
+            self.senders.did_not_start();
+        }
+        started
     }
 
     pub(crate) fn live_producers(&self) -> Vec<Arc<ProducerCore>> {
@@ -191,10 +210,15 @@ impl Core {
     }
 
     // Hands over what producers have buffered, before appends are refused.
-    fn close_producers(&self) {
+    fn close_producers(self: &Arc<Core>) {
         let producers = self.live_producers();
         for producer in &producers {
             producer.begin_close();
+        }
+        if self.config.is_driven {
+            let mut turns = 0..;
+            while turns.next().is_some_and(|turn| self.step(turn)) {}
+            return producers.iter().for_each(|producer| producer.abandon());
         }
         let until = Instant::now() + self.config.close_timeout / 2;
         for producer in producers {
@@ -214,6 +238,9 @@ impl Core {
     /// # Errors
     /// When a thread cannot be started.
     pub(crate) fn start(self: &Arc<Core>) -> io::Result<()> {
+        if self.config.is_driven {
+            return Ok(());
+        }
         let core = self.clone();
         self.spawn("oncelog-timer", move || core.keep_time())?;
         if self.directory.is_some() {
@@ -235,12 +262,13 @@ impl Core {
         Ok(())
     }
 
-    fn reserve_producer_ids(&self) {
+    pub(crate) fn reserve_producer_ids(&self) {
         if let Some(ids) = &self.producer_ids
             && ids.needs_block()
         {
             // A failure shows to whoever finds no id left, and housekeeping asks again.
-            if ids.reserve(self.time.now().elapsed_ms).is_err() {
+            let reserved = caught(|| ids.reserve(self.time.now().elapsed_ms));
+            if !matches!(reserved, Ok(Ok(()))) {
                 self.id_failures.fetch_add(1, Ordering::AcqRel);
             }
         }
@@ -275,14 +303,14 @@ impl Core {
     }
 
     pub(crate) fn more_workers(self: &Arc<Core>, more: bool) {
-        if more {
+        if more && !self.config.is_driven {
             let core = self.clone();
             // With fewer workers the others do it; the first one is started with the engine.
             let _ = self.spawn("oncelog-commit", move || core.committer.work(&core.time));
         }
     }
 
-    fn save_time(&self) {
+    pub(crate) fn save_time(&self) {
         if let Some(directory) = &self.directory {
             // Without it a crash makes producers live longer, never shorter.
             let _ = directory.save_time(self.time.now());
@@ -306,20 +334,10 @@ impl Core {
         if self.is_closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let (done, closed) = std::sync::mpsc::channel();
-        let core = self.clone();
-        let work = move || {
-            let _ = done.send(core.close_logs());
-        };
-        let timeout = self.config.close_timeout;
-        let outcome = match self.spawn("oncelog-close", work) {
-            Ok(()) => closed.recv_timeout(timeout).unwrap_or_else(|_| {
-                self.give_up();
-                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                Err(CloseError::TimedOut { timeout_ms })
-            }),
-            // No thread to be had: then this one, without a deadline.
-            Err(_) => self.close_logs(),
+        let outcome = if self.config.is_driven {
+            self.close_logs()
+        } else {
+            self.close_logs_in_time()
         };
         self.ids_reserved.notify();
         self.committer.stop();
@@ -341,6 +359,24 @@ impl Core {
         outcome
     }
 
+    fn close_logs_in_time(self: &Arc<Core>) -> Result<(), CloseError> {
+        let (done, closed) = std::sync::mpsc::channel();
+        let core = self.clone();
+        let work = move || {
+            let _ = done.send(core.close_logs());
+        };
+        let timeout = self.config.close_timeout;
+        match self.spawn("oncelog-close", work) {
+            Ok(()) => closed.recv_timeout(timeout).unwrap_or_else(|_| {
+                self.give_up();
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                Err(CloseError::TimedOut { timeout_ms })
+            }),
+            // No thread to be had: then this one, without a deadline.
+            Err(_) => self.close_logs(),
+        }
+    }
+
     // The disk did not answer in time: nobody waits for it any longer (I32).
     fn give_up(&self) {
         for partition in self.partitions() {
@@ -349,7 +385,7 @@ impl Core {
         }
     }
 
-    fn close_logs(&self) -> Result<(), CloseError> {
+    fn close_logs(self: &Arc<Core>) -> Result<(), CloseError> {
         self.close_producers();
         let mut outcome = Ok(());
         // All at once: no log takes appends while another is being closed, for nobody would sync

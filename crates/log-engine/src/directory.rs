@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use partition_log::Now;
-use segment_storage::{Disk, SlotError, SlotFile, state_file};
+use segment_storage::{Disk, SlotError, SlotFile, StateFileError, state_file};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Create;
 use crate::env::Env;
 use crate::error::OpenError;
+use crate::names::{self, Names};
 
 /// The lock, held while a writer has the directory open (I14).
 pub(crate) const LOCK: &str = "lock";
@@ -20,6 +21,16 @@ pub(crate) const FORMAT: &str = "format";
 pub(crate) const GENERATION: &str = "generation";
 /// All topics.
 pub(crate) const TOPICS: &str = "topics";
+
+/// All of its files.
+pub(crate) const OWN: [&str; 6] = [
+    LOCK,
+    FORMAT,
+    GENERATION,
+    TOPICS,
+    names::FILE,
+    pid_allocator::FILE_NAME,
+];
 
 const FORMAT_MAGIC: [u8; 4] = *b"OLFM";
 const GENERATION_MAGIC: [u8; 4] = *b"OLGN";
@@ -39,11 +50,12 @@ pub(crate) struct Format {
     pub(crate) compatible_features: u64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Generation {
-    generation: i32,
-    elapsed_ms: u64,
-    wall_ms: i64,
+/// How often the directory was opened for writing, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Generation {
+    pub(crate) generation: i32,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) wall_ms: i64,
 }
 
 /// Whether a topic is whole, or a crash interrupted its making or removal.
@@ -88,19 +100,7 @@ impl Directory {
     /// [`OpenError`].
     pub(crate) fn open(env: &Env, create: Create) -> Result<(Directory, Now, bool), OpenError> {
         let disk = &env.disk;
-        let holder = holder(env);
-        let lock = disk
-            .lock(LOCK, &holder)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::WouldBlock => OpenError::DirectoryInUse {
-                    directory: disk.display(""),
-                    holder: match disk.lock_holder(LOCK) {
-                        Ok(Some(text)) if !text.is_empty() => text,
-                        _ => "another process".to_owned(),
-                    },
-                },
-                _ => io(disk, LOCK, error),
-            })?;
+        let lock = lock(env)?;
         let is_new = !exists(disk)?;
         match (is_new, create) {
             (true, Create::Never) => {
@@ -169,7 +169,10 @@ impl Directory {
             wall_ms: now.wall_ms,
         };
         self.generation.write(0, &value)?;
-        self.generation.sync()
+        self.generation.sync()?;
+        // Into the other slot, too: were this one damaged, the next open would take the generation again.
+        let _ = self.generation.repeat(0);
+        Ok(())
     }
 
     /// Replaces the list of topics, durably.
@@ -177,7 +180,7 @@ impl Directory {
     /// # Errors
     /// What the disk says; the old list stays.
     pub(crate) fn write_topics(&self, topics: &[TopicEntry]) -> std::io::Result<()> {
-        state_file::write(&*self.disk, "", TOPICS, TOPICS_MAGIC, VERSION, &topics)
+        write_topics(&*self.disk, topics)
     }
 
     /// An identity that no other log of this lineage has.
@@ -195,6 +198,26 @@ impl Directory {
     }
 }
 
+/// Takes the directory's lock.
+///
+/// # Errors
+/// [`OpenError::DirectoryInUse`], or what the disk says.
+pub(crate) fn lock(env: &Env) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
+    let disk = &env.disk;
+    let holder = holder(env);
+    disk.lock(LOCK, &holder)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::DirectoryInUse {
+                directory: disk.display(""),
+                holder: match disk.lock_holder(LOCK) {
+                    Ok(Some(text)) if !text.is_empty() => text,
+                    _ => "another process".to_owned(),
+                },
+            },
+            _ => io(disk, LOCK, error),
+        })
+}
+
 /// Whether the disk holds a data directory.
 fn exists(disk: &Arc<dyn Disk>) -> Result<bool, OpenError> {
     let entries = disk.list("").map_err(|e| io(disk, "", e))?;
@@ -206,7 +229,7 @@ fn exists(disk: &Arc<dyn Disk>) -> Result<bool, OpenError> {
         let whole = name
             .strip_suffix(state_file::TEMPORARY_SUFFIX)
             .unwrap_or(name);
-        [LOCK, FORMAT, GENERATION, TOPICS, pid_allocator::FILE_NAME].contains(&whole)
+        OWN.contains(&whole)
     };
     match entries.iter().find(|e| !ours(&e.name)) {
         Some(foreign) => Err(OpenError::NotADataDirectory {
@@ -232,6 +255,7 @@ fn make(env: &Env) -> Result<(), OpenError> {
     let none: [TopicEntry; 0] = [];
     state_file::write(&**disk, "", TOPICS, TOPICS_MAGIC, VERSION, &none.as_slice())
         .map_err(|e| io(disk, TOPICS, e))?;
+    Names::create(&**disk).map_err(|e| io(disk, names::FILE, e))?;
     match pid_allocator::PidAllocator::create(disk.clone()) {
         // Left by a making that was interrupted. No id of it can be in use, but none is repeated.
         Err(pid_allocator::AllocateError::Io { source, .. })
@@ -281,7 +305,45 @@ pub(crate) fn read_generation(disk: &Arc<dyn Disk>) -> Result<(i32, usize), Slot
 /// When the file is missing or damaged.
 pub(crate) fn read_topics(disk: &Arc<dyn Disk>) -> Result<Vec<TopicEntry>, OpenError> {
     let topics = state_file::read(&**disk, TOPICS, TOPICS_MAGIC, VERSION)?;
-    topics.ok_or_else(|| io(disk, TOPICS, std::io::ErrorKind::NotFound.into()))
+    let file = || disk.display(TOPICS);
+    Ok(topics.ok_or_else(|| StateFileError::Missing { file: file() })?)
+}
+
+/// Generation and elapsed time as their file has them.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub(crate) fn read_times(disk: &Arc<dyn Disk>) -> Result<Generation, SlotError> {
+    SlotFile::open(disk, "", GENERATION, GENERATION_MAGIC, 1)?.read(0)
+}
+
+/// Makes the file of generation and elapsed time, or puts a new one in its place, durably.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn replace_times(disk: &Arc<dyn Disk>, times: &Generation) -> std::io::Result<()> {
+    SlotFile::create(disk, "", GENERATION, GENERATION_MAGIC, 1, |slots| {
+        // Into both slots: that one of them is not valid shall mean damage.
+        slots.write(0, times)?;
+        slots.write(0, times)
+    })
+    .map(drop)
+}
+
+/// Writes the list of topics, durably.
+///
+/// # Errors
+/// What the disk says; the old list stays.
+pub(crate) fn write_topics(disk: &dyn Disk, topics: &[TopicEntry]) -> std::io::Result<()> {
+    state_file::write(disk, "", TOPICS, TOPICS_MAGIC, VERSION, &topics)
+}
+
+/// Writes the format gate, durably.
+///
+/// # Errors
+/// What the disk says; the old one stays.
+pub(crate) fn write_format(disk: &dyn Disk, format: &Format) -> std::io::Result<()> {
+    state_file::write(disk, "", FORMAT, FORMAT_MAGIC, VERSION, format)
 }
 
 /// What the lock says of its holder: for people, nothing decides by it.

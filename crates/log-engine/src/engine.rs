@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::directory::{self, Directory};
 use crate::env::{Env, Time};
 use crate::error::{CloseError, OpenError, SessionError, TopicError};
+use crate::lineage::Random;
 use crate::names::Names;
 use crate::open_report::OpenReport;
 use crate::partition::Source;
@@ -62,7 +63,7 @@ impl Drop for Handle {
 #[derive(Clone)]
 pub struct Builder {
     place: Place,
-    config: EngineConfig,
+    pub(crate) config: EngineConfig,
     transport: Option<Arc<dyn Transport>>,
 }
 
@@ -226,6 +227,7 @@ impl Engine {
         };
         let time = Time::from(env.clock, 0);
         let mut core = Core::new(env.disk, time, EngineConfig::default(), None, None);
+        core.random = Random::new(env.seed).into();
         core.names = Some(Names::open(core.disk.clone())?);
         for entry in entries
             .into_iter()
@@ -258,8 +260,12 @@ impl Engine {
         let producer_ids = PidAllocator::open(env.disk.clone())?;
         let entries = directory::read_topics(&env.disk)?;
         let time = Time::from(env.clock, now.elapsed_ms);
+        // Other numbers in each generation, also where all have the same seed.
+        let generation = u64::from(directory.generation().unsigned_abs());
+        let random = Random::new(env.seed ^ generation.rotate_left(32));
         let mut core = Core::new(env.disk, time, config, Some(directory), Some(producer_ids));
         core.transport = transport;
+        core.random = random.into();
         core.names = Some(Names::open(core.disk.clone())?);
         let settled = core.settle_topics(entries).map_err(|error| match error {
             TopicError::Io { file, source } => OpenError::Io { file, source },

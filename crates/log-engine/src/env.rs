@@ -44,7 +44,7 @@ impl Env {
         Ok(Env {
             disk,
             clock: Arc::new(SystemClock),
-            seed: 0,
+            seed: entropy(),
         })
     }
 

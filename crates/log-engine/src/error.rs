@@ -10,31 +10,13 @@ use segment_storage::{Corruption, Latched, SlotError, StateFileError};
 use crate::append_id::AppendId;
 use crate::config::ConfigError;
 
+mod action;
 mod append;
 mod send;
 
+pub use action::Action;
 pub use append::{AppendError, Unknown};
 pub use send::SendError;
-
-/// The one safe thing to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// The same call may succeed later; nothing was written.
-    Retry,
-    /// Whether it was written is not known: append the same batch again, with the same sequences.
-    Resolve,
-    /// Close the engine and open it again.
-    Reopen,
-    /// The call is wrong; another one is needed.
-    FixCall,
-    /// The data of the call is wrong, or files are damaged.
-    FixData,
-    /// Free space on the disk, then try again.
-    FreeSpace,
-    /// Nothing more can be done with this handle.
-    Stop,
-}
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +67,7 @@ pub enum OpenError {
         features: u64,
     },
     /// A metadata file is damaged.
-    #[error("{0}; run `oncelog verify`, then restore the file from a backup")]
+    #[error("{0}; put an undamaged copy of the file back, or run `oncelog repair`")]
     StateFile(#[from] StateFileError),
     /// A slot file is damaged.
     #[error("{0}; run `oncelog verify`, then `oncelog repair`")]
@@ -250,7 +232,7 @@ pub enum ReadError {
         topic: Arc<str>,
         /// The partition.
         partition: u32,
-        /// Base offset of the batch.
+        /// Offset of the batch's last record.
         offset: u64,
         /// What is wrong.
         source: BatchError,
@@ -302,6 +284,18 @@ pub enum ResolveError {
         topic: Arc<str>,
         /// The partition.
         partition: u32,
+    },
+    /// The disk, or the producer that has the record under way, did not answer in time (I32).
+    #[error(
+        "what became of the append to {topic}-{partition} is not known yet: no answer within {timeout_ms} ms; resolve again"
+    )]
+    TimedOut {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The engine's append timeout, in milliseconds.
+        timeout_ms: u64,
     },
     /// Only the directory's writer can say that an append never will be in it.
     #[error("the engine is open for reading only; only its writer can resolve an append")]
@@ -374,7 +368,11 @@ pub enum Error {
 impl Error {
     /// `false`: certainly not done. `true`: ask [`crate::Engine::resolve`] (I7).
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(self, Error::Append(error) if error.is_outcome_unknown())
+        match self {
+            Error::Append(error) => error.is_outcome_unknown(),
+            Error::Resolve(error) => matches!(error, ResolveError::TimedOut { .. }),
+            _ => false,
+        }
     }
 
     /// What to ask [`crate::Engine::resolve`] with; there when the outcome is unknown.
@@ -382,21 +380,6 @@ impl Error {
         match self {
             Error::Append(error) => error.append_id(),
             _ => None,
-        }
-    }
-
-    /// The one safe thing to do.
-    pub fn action(&self) -> Action {
-        match self {
-            Error::Append(error) => error.action(),
-            Error::Send(error) => error.action(),
-            Error::Open(OpenError::DirectoryInUse { .. }) | Error::Session(_) => Action::Retry,
-            Error::Open(_) => Action::FixData,
-            Error::Topic(_) | Error::Config(_) => Action::FixCall,
-            Error::Batch(_) => Action::FixData,
-            Error::Read(ReadError::Storage(_) | ReadError::Malformed { .. }) => Action::FixData,
-            Error::Read(_) => Action::FixCall,
-            Error::Close(_) | Error::Resolve(_) => Action::Reopen,
         }
     }
 }

@@ -24,9 +24,11 @@ pub struct Partition {
 
 /// Where a batch is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Appended {
     /// The topic.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub topic: Arc<str>,
     /// The partition.
     pub partition: u32,

@@ -78,26 +78,31 @@ impl Core {
             self.timer
                 .wanted
                 .wait_for(&mut state, Duration::from_millis(wait_ms));
-            let mut due = Vec::new();
-            let now_ms = self.time.now().elapsed_ms;
-            state.flushes.retain(|partition| {
-                let since = partition.dirty_since_ms.load(Ordering::Relaxed);
-                let is_due = now_ms >= since + partition.config.flush_ms();
-                if is_due && since > 0 {
-                    due.push(partition.clone());
-                }
-                !is_due && since > 0
-            });
             drop(state);
-            for partition in due {
-                self.commit(&partition);
-            }
-            self.tick();
+            self.look_at_clock();
         }
     }
 
+    /// Asks for the turns whose time has come.
+    pub(crate) fn look_at_clock(self: &Arc<Core>) {
+        let mut due = Vec::new();
+        let now_ms = self.time.now().elapsed_ms;
+        self.timer.state.lock().flushes.retain(|partition| {
+            let since = partition.dirty_since_ms.load(Ordering::Relaxed);
+            let is_due = now_ms >= since + partition.config.flush_ms();
+            if is_due && since > 0 {
+                due.push(partition.clone());
+            }
+            !is_due && since > 0
+        });
+        for partition in due {
+            self.commit(&partition);
+        }
+        self.tick();
+    }
+
     /// What has to be done now and then.
-    pub(crate) fn tick(self: &Arc<Core>) {
+    fn tick(self: &Arc<Core>) {
         let now = self.time.now();
         let due = |at: &AtomicU64, every: u64| {
             let is_due = now.elapsed_ms >= at.load(Ordering::Relaxed);

@@ -19,6 +19,9 @@ use record_batch::BatchError;
 pub use self::dump::{BatchDump, BatchSummary, dump_batches};
 pub use self::findings::{Problem, VerifyReport};
 pub use self::verify::{Depth, verify, verify_disk, verify_to};
+pub use crate::repair::{
+    Finding, GivenUp, RepairError, RepairOptions, RepairReport, repair, repair_env,
+};
 
 /// Why files cannot be looked at, or not any further.
 #[derive(Debug, thiserror::Error)]

@@ -13,27 +13,35 @@
 #![forbid(unsafe_code)]
 
 mod append_id;
+mod backup;
 mod blocking;
 mod committer;
 mod config;
 mod consumed_record;
 mod core;
 mod directory;
+mod driven;
 mod ends;
 mod engine;
 mod env;
 mod error;
 mod explain;
+mod given_up;
 mod handle;
 mod housekeeping;
 pub mod inspect;
+#[cfg(feature = "serde")]
+mod json;
+mod lineage;
 mod names;
 mod open_report;
+mod panics;
 mod partition;
 mod partitioner;
 mod producer;
 mod reader;
 mod record;
+mod repair;
 mod resolve;
 mod retention;
 mod segment_feeder;
@@ -42,10 +50,12 @@ mod session;
 mod signal;
 mod spilling;
 mod topic;
+mod topic_logs;
 mod topics;
 mod transport;
 
 pub use append_id::{AppendId, AppendIdError};
+pub use backup::{BackupError, BackupReport};
 pub use config::{Ack, ConfigError, Create, TopicConfig};
 pub use consumed_record::ConsumedRecord;
 pub use engine::{Builder, Engine};
@@ -59,7 +69,7 @@ pub use open_report::OpenReport;
 pub use partition_log::{Decision, Explanation, Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;
 pub use producer::{Producer, ProducerBuilder, ProducerCounts, RecordMetadata, Ticket};
-pub use reader::{Batches, Reader, ReaderBuilder, Start};
+pub use reader::{Batches, Reader, ReaderBuilder, RecordStream, Start};
 pub use record::Record;
 pub use record_batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Compression, ProducerIdentity, Records,

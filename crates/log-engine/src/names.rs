@@ -59,6 +59,25 @@ impl Identity {
     }
 }
 
+/// Reads what is stored of all names.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub(crate) fn read(disk: &dyn Disk) -> Result<BTreeMap<String, Identity>, StateFileError> {
+    let identities = state_file::read(disk, FILE, MAGIC, VERSION)?;
+    identities.ok_or_else(|| StateFileError::Missing {
+        file: disk.display(FILE),
+    })
+}
+
+/// Stores all names, durably.
+///
+/// # Errors
+/// What the disk says; the old ones stay.
+pub(crate) fn write(disk: &dyn Disk, names: &BTreeMap<String, Identity>) -> io::Result<()> {
+    state_file::write(disk, "", FILE, MAGIC, VERSION, names)
+}
+
 /// All names of a data directory.
 pub(crate) struct Names {
     disk: Arc<dyn Disk>,
@@ -71,14 +90,22 @@ struct State {
 }
 
 impl Names {
-    /// Reads the names of a directory; there are none without the file.
+    /// Makes the file of a new directory, durably. A directory without it has lost it: were that
+    /// taken for no names, each would get another id, and store again what it has stored.
     ///
     /// # Errors
-    /// When the file is damaged.
+    /// What the disk says.
+    pub(crate) fn create(disk: &dyn Disk) -> io::Result<()> {
+        let none: BTreeMap<String, Identity> = BTreeMap::new();
+        state_file::write(disk, "", FILE, MAGIC, VERSION, &none)
+    }
+
+    /// Reads the names of a directory.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged.
     pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Names, StateFileError> {
-        let identities: Option<BTreeMap<String, Identity>> =
-            state_file::read(&*disk, FILE, MAGIC, VERSION)?;
-        let identities = identities.unwrap_or_default();
+        let identities = read(&*disk)?;
         Ok(Names {
             disk,
             state: Mutex::new(State {

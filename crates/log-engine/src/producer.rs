@@ -53,6 +53,7 @@ impl Drop for ProducerHandle {
 
 /// What a producer did so far. All but `batches` are counts of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ProducerCounts {
     /// Sent, each counted once.

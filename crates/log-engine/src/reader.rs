@@ -1,172 +1,30 @@
 //! Reading: batches and records, from any offset or time, to the end or following it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use record_batch::{Batch, BatchHeader, Record, Records, SOURCE_HEADER, SourcePosition};
 use segment_storage::Cursor;
 
 use crate::blocking;
 use crate::consumed_record::ConsumedRecord;
 use crate::ends::State;
-use crate::engine::Engine;
 use crate::error::ReadError;
 use crate::partition::{PartitionState, Source};
 use crate::topic::Topic;
 
-/// Where a reader begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Start {
-    /// At the first record there is.
-    #[default]
-    Earliest,
-    /// Behind the last record there is now.
-    Latest,
-    /// At an offset.
-    Offset(u64),
-    /// At the first record of that time or later; behind the last one when there is none.
-    Timestamp(SystemTime),
-}
+mod builder;
+mod decode;
+mod stream;
+mod waiting;
 
-/// Bytes that one step of a reader takes of a partition, unless set.
-const MAX_BYTES_DEFAULT: usize = 1 << 20;
+pub use builder::{ReaderBuilder, Start};
+use decode::decode_first;
+pub use stream::RecordStream;
+use waiting::Waiting;
 
-/// Opens a reader.
-#[derive(Clone)]
-pub struct ReaderBuilder {
-    engine: Engine,
-    topic: String,
-    partition: Option<u32>,
-    start: Start,
-    is_following: bool,
-    max_bytes: usize,
-}
-
-impl ReaderBuilder {
-    pub(crate) fn new(engine: &Engine, topic: &str) -> ReaderBuilder {
-        ReaderBuilder {
-            engine: engine.clone(),
-            topic: topic.to_owned(),
-            partition: None,
-            start: Start::Earliest,
-            is_following: false,
-            max_bytes: MAX_BYTES_DEFAULT,
-        }
-    }
-
-    /// Reads one partition. Unless set, all are read, each in its own order.
-    #[must_use]
-    pub fn partition(mut self, partition: u32) -> ReaderBuilder {
-        self.partition = Some(partition);
-        self
-    }
-
-    /// Where to begin.
-    #[must_use]
-    pub fn start(mut self, start: Start) -> ReaderBuilder {
-        self.start = start;
-        self
-    }
-
-    /// Waits for more at the end, instead of ending.
-    #[must_use]
-    pub fn follow(mut self) -> ReaderBuilder {
-        self.is_following = true;
-        self
-    }
-
-    /// About how many bytes of batches one step takes; at least one batch.
-    #[must_use]
-    pub fn max_bytes(mut self, bytes: usize) -> ReaderBuilder {
-        self.max_bytes = bytes;
-        self
-    }
-
-    /// Opens the reader.
-    ///
-    /// # Errors
-    /// [`ReadError`]: no such topic or partition, or the start is not in the log.
-    pub fn open(self) -> Result<Reader, ReadError> {
-        if self.engine.core().is_closed() {
-            return Err(ReadError::Closed);
-        }
-        let topic = self.engine.topic(&self.topic).map_err(Arc::new)?;
-        let numbers = match self.partition {
-            Some(partition) => partition..partition.saturating_add(1),
-            None => 0..topic.partitions(),
-        };
-        let mut partitions = Vec::new();
-        for number in numbers {
-            let state = topic.partition(number).map_err(Arc::new)?.state;
-            let cursor = Cursor::at(start_offset(&state, self.start)?);
-            partitions.push(Place {
-                state,
-                cursor,
-                least_offset: cursor.offset,
-            });
-        }
-        Ok(Reader {
-            topic,
-            partitions,
-            turn: 0,
-            is_following: self.is_following,
-            max_bytes: self.max_bytes,
-            decoded: VecDeque::new(),
-            failed: None,
-        })
-    }
-}
-
-fn start_offset(state: &PartitionState, start: Start) -> Result<u64, ReadError> {
-    refresh(state)?;
-    let reader = &state.reader;
-    let (first, end) = (reader.log_start_offset(), reader.high_watermark());
-    let (topic, partition) = (state.topic.clone(), state.index);
-    Ok(match start {
-        Start::Earliest => first,
-        Start::Latest => end,
-        Start::Offset(asked) if asked < first => {
-            return Err(ReadError::Deleted {
-                topic,
-                partition,
-                asked,
-                first,
-            });
-        }
-        Start::Offset(asked) if asked > end => {
-            return Err(ReadError::OutOfRange {
-                topic,
-                partition,
-                asked,
-                end,
-            });
-        }
-        Start::Offset(asked) => asked,
-        Start::Timestamp(time) => {
-            let ms = match time.duration_since(UNIX_EPOCH) {
-                Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-                Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-            };
-            reader
-                .offset_for_timestamp(ms)?
-                .map_or(end, |(offset, _)| offset)
-        }
-    })
-}
-
-// Another process may have written more.
-fn refresh(state: &PartitionState) -> Result<(), ReadError> {
-    if let Source::Follower(follower) = &state.source {
-        follower
-            .refresh()
-            .map_err(|e| Arc::new(partition_log::OpenError::from(e)))?;
-    }
-    Ok(())
-}
-
+/// A reader's place in one partition.
 #[derive(Clone)]
 struct Place {
     state: Arc<PartitionState>,
@@ -178,7 +36,23 @@ struct Place {
 /// Reads a topic. A clone has its own place in it. Shares no lock with writers.
 ///
 /// What it returns are `Bytes` over the mapped files: holding one keeps its segment mapped, and
-/// the file's space in use even after it was deleted. Copy what is kept for long.
+/// the file's space in use even after it was deleted. What is kept for long is better copied, with
+/// [`ConsumedRecord::to_owned`].
+///
+/// ```
+/// use log_engine::{Engine, Record};
+///
+/// let engine = Engine::in_memory();
+/// engine.ensure_topic("orders", 3)?;
+/// let producer = engine.producer().open()?;
+/// producer.blocking_append(Record::to("orders").key("A-1").value("two shirts"))?;
+/// let mut orders = engine.reader("orders").open()?;
+/// for record in orders.blocking_iter() {
+///     let record = record?;
+///     assert_eq!((record.offset(), record.value().unwrap().as_ref()), (0, &b"two shirts"[..]));
+/// }
+/// # Ok::<(), log_engine::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Reader {
     topic: Topic,
@@ -189,6 +63,18 @@ pub struct Reader {
     decoded: VecDeque<ConsumedRecord>,
     /// Comes after the records that were decoded before it.
     failed: Option<ReadError>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = self.partitions.iter().map(|place| place.state.index);
+        let places = numbers.map(|n| (n, self.position(n).unwrap_or_default()));
+        f.debug_struct("Reader")
+            .field("topic", &self.topic.name())
+            .field("positions", &BTreeMap::from_iter(places))
+            .field("is_following", &self.is_following)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whole batches, as they lie in one partition.
@@ -254,7 +140,7 @@ impl Reader {
             let mut end = state.reader.high_watermark();
             let mut read = state.reader.read(&mut place.cursor, self.max_bytes);
             if matches!(read, Ok(None)) && matches!(state.source, Source::Follower(_)) {
-                refresh(state)?;
+                builder::refresh(state)?;
                 end = state.reader.high_watermark();
                 read = state.reader.read(&mut place.cursor, self.max_bytes);
             }
@@ -291,17 +177,36 @@ impl Reader {
         Ok(None)
     }
 
-    fn has_more(&self) -> bool {
-        self.partitions.iter().any(|place| {
-            let state = &place.state;
-            // Nothing comes to a fenced log, but its reader may have other partitions.
-            let ended = matches!(state.ends.state(), State::Closed | State::Deleted);
-            state.reader.high_watermark() > place.cursor.offset || ended
-        })
-    }
-
     fn is_closed(&self) -> bool {
         self.topic.engine.core.is_closed()
+    }
+
+    // The next batches, or the end; `None`: at the end, where a reader that follows waits.
+    fn try_batches(&mut self) -> Option<Option<Result<Batches, ReadError>>> {
+        match self.step() {
+            Ok(None) if !self.is_following => Some(None),
+            Ok(None) if self.is_closed() => Some(Some(Err(ReadError::Closed))),
+            Ok(None) => None,
+            Ok(Some(batches)) => Some(Some(Ok(batches))),
+            Err(error) => Some(Some(Err(error))),
+        }
+    }
+
+    // As `try_batches`, one record at a time.
+    fn try_record(&mut self) -> Option<Option<Result<ConsumedRecord, ReadError>>> {
+        loop {
+            if let Some(record) = self.decoded.pop_front() {
+                return Some(Some(Ok(record)));
+            }
+            if let Some(error) = self.failed.take() {
+                return Some(Some(Err(error)));
+            }
+            match self.try_batches()? {
+                Some(Ok(batches)) => self.decode(&batches),
+                Some(Err(error)) => return Some(Some(Err(error))),
+                None => return Some(None),
+            }
+        }
     }
 
     /// The next batches; `None` at the end, unless the reader follows.
@@ -310,22 +215,11 @@ impl Reader {
     /// Nothing is lost by dropping it.
     pub async fn next_batches(&mut self) -> Option<Result<Batches, ReadError>> {
         loop {
-            match self.step() {
-                Ok(None) if !self.is_following => return None,
-                Ok(None) if self.is_closed() => return Some(Err(ReadError::Closed)),
-                Ok(None) => self.wait_for_more().await,
-                Ok(Some(batches)) => return Some(Ok(batches)),
-                Err(error) => return Some(Err(error)),
+            if let Some(answer) = self.try_batches() {
+                return answer;
             }
+            Waiting::for_more(self).await;
         }
-    }
-
-    async fn wait_for_more(&self) {
-        let waits = self.partitions.iter().map(|place| {
-            let more = || (self.has_more() || self.is_closed()).then_some(());
-            place.state.ends.wait(more)
-        });
-        first_of(waits.collect()).await;
     }
 
     /// As [`Reader::next_batches`], waiting on this thread.
@@ -339,21 +233,23 @@ impl Reader {
     /// The next record; `None` at the end, unless the reader follows. Control records are left
     /// out.
     ///
+    /// Under tokio a task that has read many records without a pause lets others have their turn.
+    ///
     /// # Cancel safety
     /// Nothing is lost by dropping it.
     pub async fn next(&mut self) -> Option<Result<ConsumedRecord, ReadError>> {
+        tokio::task::coop::consume_budget().await;
         loop {
-            if let Some(record) = self.decoded.pop_front() {
-                return Some(Ok(record));
+            if let Some(answer) = self.try_record() {
+                return answer;
             }
-            if let Some(error) = self.failed.take() {
-                return Some(Err(error));
-            }
-            match self.next_batches().await? {
-                Ok(batches) => self.decode(&batches),
-                Err(error) => return Some(Err(error)),
-            }
+            Waiting::for_more(self).await;
         }
+    }
+
+    /// The records as a stream, for any executor; the place is kept.
+    pub fn into_stream(self) -> RecordStream {
+        RecordStream::new(self)
     }
 
     fn decode(&mut self, batches: &Batches) {
@@ -402,7 +298,8 @@ impl Reader {
         }
     }
 
-    /// All records to the end; with [`ReaderBuilder::follow`], for ever.
+    /// All records to the end; with [`ReaderBuilder::follow`], for ever. An error at which the
+    /// reader stays where it is comes again at each step: stop there, or [`Reader::seek`].
     ///
     /// # Panics
     /// The iterator, on a worker of an async runtime.
@@ -414,60 +311,4 @@ impl Reader {
             None => blocking::wait("blocking_iter", "next", self.next()),
         })
     }
-}
-
-// Takes the first batch off a run. On failure the batch is taken off all the same, and its base
-// offset returned.
-fn decode_first(
-    rest: &mut Bytes,
-    mut each: impl FnMut(&BatchHeader, Option<u64>, Record),
-) -> Result<(), (u64, record_batch::BatchError)> {
-    // The storage has checked every batch of the run, so a header that does not parse ends it.
-    let header = match BatchHeader::read(rest) {
-        Ok(header) => header,
-        Err(error) => {
-            rest.clear();
-            return Err((0, error));
-        }
-    };
-    let batch = rest.split_to(header.size().min(rest.len()));
-    let last_offset = u64::try_from(header.last_offset()).unwrap_or(0);
-    if header.attributes.is_control() {
-        return Ok(());
-    }
-    debug_assert!(
-        Batch::parse(&batch).is_ok(),
-        "I21: checked when it was read"
-    );
-    let mut source = None;
-    for record in Records::of(&batch).map_err(|e| (last_offset, e))? {
-        let mut record = record.map_err(|e| (last_offset, e))?;
-        if header.attributes.has_source() && source.is_none() {
-            source = take_source(&mut record);
-        }
-        each(&header, source, record);
-    }
-    Ok(())
-}
-
-// The header that carries it is the log's, not the record's.
-fn take_source(record: &mut Record) -> Option<u64> {
-    let header = record
-        .headers
-        .pop_if(|header| header.key.as_str() == SOURCE_HEADER)?;
-    Some(SourcePosition::decode(&header.value?)?.last)
-}
-
-/// Completes with the first of some futures. They must be able to be dropped at any time.
-async fn first_of<F: Future>(futures: Vec<F>) -> F::Output {
-    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        for future in &mut futures {
-            if let std::task::Poll::Ready(value) = future.as_mut().poll(context) {
-                return std::task::Poll::Ready(value);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }

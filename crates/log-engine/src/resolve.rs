@@ -1,9 +1,12 @@
 //! What became of an append whose answer is missing (I7). Never a guess.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use partition_log::{Now, ProducerView};
+use partition_log::{Now, ProducerView, UnknownProducerPolicy};
 use record_batch::BatchHeader;
 use segment_storage::Cursor;
 
@@ -12,7 +15,7 @@ use crate::blocking;
 use crate::config::Ack;
 use crate::ends::State;
 use crate::engine::Engine;
-use crate::error::{ReadError, ResolveError};
+use crate::error::{ReadError, ResolveError, TopicError};
 use crate::partition::{PartitionState, Source};
 
 /// What became of an append.
@@ -51,13 +54,15 @@ impl Engine {
     /// still under way, waits for its answer; else the log knows, and an append that is not in it
     /// is fenced off, so that it never will be.
     ///
-    /// Reads the log from its start when the append is older than its producer's window.
+    /// Reads the log from its start when the append is older than its producer's window: on this
+    /// thread, and for as long as the disk takes. It waits for others at most for the engine's
+    /// append timeout.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping it.
     ///
     /// # Errors
-    /// [`ResolveError`].
+    /// [`ResolveError`]; after [`ResolveError::TimedOut`] ask again.
     pub async fn resolve(&self, id: &AppendId) -> Result<Resolution, ResolveError> {
         let core = self.core();
         if core.is_closed() {
@@ -66,20 +71,34 @@ impl Engine {
         if id.sequence < 0 {
             return Ok(Resolution::Written { offset: None });
         }
+        let forgotten = || Resolution::Forgotten(Forgotten::TopicDeleted(id.topic.clone()));
+        // Another topic may have that name by now.
+        let topic = match self.topic(&id.topic) {
+            Ok(topic) => Some(topic).filter(|topic| topic.id() == id.topic_id),
+            Err(TopicError::Closed) => return Err(ResolveError::Closed),
+            Err(_) => None,
+        };
+        let Some(partition) = topic.and_then(|topic| topic.partition(id.partition).ok()) else {
+            return Ok(forgotten());
+        };
+        let state = &partition.state;
+        let timeout = core.config.append_timeout.as_millis();
+        let timeout_ms = u64::try_from(timeout).unwrap_or(u64::MAX);
+        let deadline_ms = core.time.now().elapsed_ms.saturating_add(timeout_ms);
+        let late = || {
+            let is_late = core.time.now().elapsed_ms >= deadline_ms;
+            is_late.then(|| ResolveError::TimedOut {
+                topic: id.topic.clone(),
+                partition: id.partition,
+                timeout_ms,
+            })
+        };
         if let Some(outcome) = core.unanswered_outcome(id)
-            && let Ok(stored) = outcome.wait().await
+            && let Ok(stored) = first_of(outcome.wait(), state.ends.wait(late)).await?
         {
             let offset = stored.base_offset.map(|base| base + u64::from(id.index));
             return Ok(Resolution::Written { offset });
         }
-        let forgotten = || Forgotten::TopicDeleted(id.topic.clone());
-        let Ok(partition) = self
-            .topic(&id.topic)
-            .and_then(|topic| topic.partition(id.partition))
-        else {
-            return Ok(Resolution::Forgotten(forgotten()));
-        };
-        let state = &partition.state;
         let resolution = look_up(state, id, core.time.now())?;
         let Resolution::Written {
             offset: Some(offset),
@@ -87,21 +106,21 @@ impl Engine {
         else {
             return Ok(resolution);
         };
-        if state.config.ack() == Ack::Synced && state.ends.synced() <= offset {
-            core.commit(state);
-            let ended = || match state.ends.state() {
-                _ if state.ends.synced() > offset => Some(true),
-                State::Open => None,
-                _ => Some(false),
-            };
-            if !state.ends.wait(ended).await {
-                return Err(ResolveError::NotDurable {
-                    topic: id.topic.clone(),
-                    partition: id.partition,
-                });
-            }
+        if state.config.ack() != Ack::Synced || state.ends.synced() > offset {
+            return Ok(resolution);
         }
-        Ok(resolution)
+        core.commit(state);
+        let ended = || match state.ends.state() {
+            _ if state.ends.synced() > offset => Some(Ok(resolution.clone())),
+            State::Open => late().map(Err),
+            State::Deleted => Some(Ok(forgotten())),
+            State::Closed => Some(Err(ResolveError::Closed)),
+            State::Fenced => Some(Err(ResolveError::NotDurable {
+                topic: id.topic.clone(),
+                partition: id.partition,
+            })),
+        };
+        state.ends.wait(ended).await
     }
 
     /// As [`Engine::resolve`], waiting on this thread.
@@ -114,6 +133,19 @@ impl Engine {
     pub fn blocking_resolve(&self, id: &AppendId) -> Result<Resolution, ResolveError> {
         blocking::wait("blocking_resolve", "resolve", self.resolve(id))
     }
+}
+
+// What the first future gives, or the error that the second one ends with before it.
+async fn first_of<T, E>(
+    first: impl Future<Output = T>,
+    second: impl Future<Output = E>,
+) -> Result<T, E> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    poll_fn(|context| match first.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Ok(value)),
+        Poll::Pending => second.as_mut().poll(context).map(Err),
+    })
+    .await
 }
 
 fn look_up(
@@ -145,7 +177,10 @@ fn look_up(
                 .fence(id.producer_id, epoch);
         }
     }
-    if passed == Some(Stands::Ahead) {
+    // Under the policy `kafka` a producer that was forgotten is taken up again with whatever comes,
+    // so what is known of it may be less than what the log holds.
+    let is_all_known = log.config().producers.unknown == UnknownProducerPolicy::Strict;
+    if passed == Some(Stands::Ahead) && is_all_known {
         return Ok(Resolution::NotWritten);
     }
     let end = log.next_offset();

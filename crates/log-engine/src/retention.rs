@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::env::Time;
 use crate::partition::PartitionState;
+use crate::topics::give_back_reserve;
 
 /// Applies a topic's limits to one of its partitions. A part of the committer's turn: what goes is
 /// sealed, and so durable.
@@ -26,7 +27,8 @@ pub(crate) fn retain(partition: &PartitionState, time: &Time) {
     }
 }
 
-// Where the log would begin, by its limits, if that is above where it begins now.
+// Where the log would begin, by its limits, if that is above where it begins now, or if files below
+// are left.
 fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
     let now_ms = time.now().elapsed_ms;
     let config = &partition.config;
@@ -36,7 +38,7 @@ fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
     for footer in segments.iter().map_while(|s| s.footer()) {
         let left = bytes.saturating_sub(footer.bytes);
         let too_large = config.retention_bytes().is_some_and(|limit| left >= limit);
-        // A segment whose age was lost in a crash is as old as this open.
+        // One that does not say is as old as this open.
         let last_append_ms = match footer.last_append_ms {
             0 => time.opened_ms(),
             known => known,
@@ -49,25 +51,34 @@ fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
         bytes = left;
         start = Some(footer.next_offset);
     }
-    start.filter(|&start| start > partition.reader.log_start_offset())
+    let present = partition.reader.log_start_offset();
+    let is_left = partition.reader.view().has_deleted();
+    let start = start.filter(|&start| start > present);
+    start.or(is_left.then_some(present))
 }
 
-// No lock of the log is held while the disk works.
-fn move_start(partition: &PartitionState, time: &Time, start: u64) -> io::Result<()> {
+// No lock of the log is held while the disk works. Whether everything went that should; else the
+// disk is too full for what must be kept of it.
+fn move_start(partition: &PartitionState, time: &Time, start: u64) -> io::Result<bool> {
     let Some(log) = partition.log() else {
         return Err(io::ErrorKind::PermissionDenied.into());
     };
     let Some(deletion) = log.begin_delete(start)? else {
-        return Ok(());
+        return Ok(true);
     };
     drop(log);
     deletion.write(time.now())?;
-    let Some(mut log) = partition.log() else {
-        return Ok(());
-    };
-    let gone = log.segments_mut().dropped(&deletion.front);
-    drop(log);
-    deletion.remove(&gone)
+    loop {
+        let Some(mut log) = partition.log() else {
+            return Ok(true);
+        };
+        let gone = log.segments_mut().dropped(&deletion.front);
+        drop(log);
+        deletion.remove(&gone)?;
+        if gone.is_empty() || !deletion.goes_on(time.now()) {
+            return Ok(!deletion.front.is_partial());
+        }
+    }
 }
 
 impl Core {
@@ -90,6 +101,12 @@ impl Core {
                 return Err(io::Error::other("the log could not be synced"));
             }
         }
-        move_start(partition, &self.time, start)
+        if !move_start(partition, &self.time, start)? {
+            // The engine can always delete (I13): the space that the log has reserved is enough.
+            // Without it what is left goes later; nobody sees it.
+            give_back_reserve(partition, &self.time);
+            move_start(partition, &self.time, start)?;
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::committer;
 use crate::ends::State;
+use crate::panics::caught;
 use crate::partition::PartitionState;
 
 /// The partitions that want a segment, and the thread that prepares it.
@@ -30,6 +32,30 @@ enum Request {
     Segment(Arc<PartitionState>),
     ProducerIds,
     SaveTime,
+}
+
+impl Request {
+    fn answer(self, reserve_producer_ids: &impl Fn(), save_time: &impl Fn()) {
+        match self {
+            Request::Segment(partition) => turn(&partition),
+            Request::ProducerIds => reserve_producer_ids(),
+            // As with a failure, the time is saved later.
+            Request::SaveTime => drop(caught(save_time)),
+        }
+    }
+}
+
+impl Queue {
+    fn next(&mut self) -> Option<Request> {
+        if std::mem::take(&mut self.is_block_wanted) {
+            return Some(Request::ProducerIds);
+        }
+        // Before the segments, of which there may always be one more.
+        if !self.is_stopped && std::mem::take(&mut self.is_time_due) {
+            return Some(Request::SaveTime);
+        }
+        self.partitions.pop_front().map(Request::Segment)
+    }
 }
 
 impl Feeder {
@@ -56,31 +82,33 @@ impl Feeder {
 
     /// The loop of the feeder's thread.
     pub(crate) fn work(&self, reserve_producer_ids: impl Fn(), save_time: impl Fn()) {
-        while let Some(request) = self.next() {
-            match request {
-                Request::Segment(partition) => turn(&partition),
-                Request::ProducerIds => reserve_producer_ids(),
-                Request::SaveTime => save_time(),
-            }
+        loop {
+            let mut queue = self.queue.lock();
+            let request = loop {
+                if let Some(request) = queue.next() {
+                    break request;
+                }
+                if queue.is_stopped {
+                    return;
+                }
+                self.wanted.wait(&mut queue);
+            };
+            drop(queue);
+            request.answer(&reserve_producer_ids, &save_time);
         }
     }
 
-    fn next(&self) -> Option<Request> {
-        let mut queue = self.queue.lock();
-        loop {
-            if std::mem::take(&mut queue.is_block_wanted) {
-                return Some(Request::ProducerIds);
-            }
-            if let Some(partition) = queue.partitions.pop_front() {
-                return Some(Request::Segment(partition));
-            }
-            if queue.is_stopped {
-                return None;
-            }
-            if std::mem::take(&mut queue.is_time_due) {
-                return Some(Request::SaveTime);
-            }
-            self.wanted.wait(&mut queue);
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let queue = self.queue.lock();
+        queue.partitions.len() + usize::from(queue.is_block_wanted) + usize::from(queue.is_time_due)
+    }
+
+    /// Answers one request, if there is one, on this thread.
+    pub(crate) fn step(&self, reserve_producer_ids: impl Fn(), save_time: impl Fn()) {
+        let request = self.queue.lock().next();
+        if let Some(request) = request {
+            request.answer(&reserve_producer_ids, &save_time);
         }
     }
 
@@ -91,8 +119,17 @@ impl Feeder {
     }
 }
 
-/// Prepares a segment for a partition, if it wants one, and tells whoever waits for it.
+/// Prepares a segment for a partition, if it wants one, and tells whoever waits for it. A panic
+/// fences the log (R25).
 pub(crate) fn turn(partition: &PartitionState) {
+    if let Err(panic) = caught(|| prepare(partition)) {
+        committer::fence(partition, "preparing a segment", &panic);
+        partition.feeding.turns.fetch_add(1, Ordering::AcqRel);
+        partition.ends.wake();
+    }
+}
+
+fn prepare(partition: &PartitionState) {
     partition.feeding.is_queued.store(false, Ordering::Release);
     let _running = partition.feeding.running.lock();
     if partition.ends.state() == State::Deleted {
@@ -119,8 +156,12 @@ pub(crate) fn turn(partition: &PartitionState) {
                 Some((capacity, Arc::new(error)))
             }
         };
+        let is_fenced = log.segments().latch().reason().is_some();
         drop(log);
         *partition.feeding.failure.lock() = failure;
+        if is_fenced {
+            partition.ends.set_state(State::Fenced);
+        }
     }
     partition.feeding.turns.fetch_add(1, Ordering::AcqRel);
     partition.ends.wake();

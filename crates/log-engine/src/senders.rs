@@ -19,9 +19,12 @@ pub(crate) struct Senders {
 #[derive(Default)]
 struct Queue {
     ready: VecDeque<Arc<ProducerCore>>,
-    /// By elapsed ms and, to tell them apart, by address. Each producer has at most one entry.
-    timed: BTreeMap<(u64, usize), Arc<ProducerCore>>,
-    times: HashMap<usize, u64>,
+    /// By elapsed ms and, to tell them apart, by a running number. Each producer has at most one
+    /// entry.
+    timed: BTreeMap<(u64, u64), Arc<ProducerCore>>,
+    /// Where each is in `timed`, by its address.
+    times: HashMap<usize, (u64, u64)>,
+    number: u64,
     /// To be dropped, outside of the lock.
     spent: Vec<Arc<ProducerCore>>,
     /// The producer whose turn it is, by address.
@@ -41,12 +44,28 @@ impl Queue {
         let old = self
             .times
             .remove(&address)
-            .and_then(|ms| self.timed.remove(&(ms, address)));
+            .and_then(|key| self.timed.remove(&key));
         let Some(next_ms) = next_ms.filter(|_| !self.is_stopped) else {
             return (old, Some(producer));
         };
-        self.times.insert(address, next_ms);
-        (old, self.timed.insert((next_ms, address), producer))
+        self.number += 1;
+        let key = (next_ms, self.number);
+        self.times.insert(address, key);
+        (old, self.timed.insert(key, producer))
+    }
+
+    /// Whose turn it is at `now_ms`, or else when it is somebody's.
+    fn next(&mut self, now_ms: u64) -> Result<Arc<ProducerCore>, Option<u64>> {
+        // Whose time has come is first: those that are ready may always be there.
+        let mut due = || {
+            let key = *self.timed.first_key_value()?.0;
+            let producer = (key.0 <= now_ms).then(|| self.timed.remove(&key))??;
+            self.times.remove(&Arc::as_ptr(&producer).addr());
+            Some(producer)
+        };
+        let next = due().or_else(|| self.ready.pop_front());
+        self.busy = next.as_ref().map(|producer| Arc::as_ptr(producer).addr());
+        next.ok_or_else(|| self.timed.first_key_value().map(|(key, _)| key.0))
     }
 }
 
@@ -54,6 +73,11 @@ impl Senders {
     /// Whether the thread must be started: `true` once.
     pub(crate) fn starts(&self) -> bool {
         !std::mem::replace(&mut self.queue.lock().is_started, true)
+    }
+
+    /// The thread could not be started.
+    pub(crate) fn did_not_start(&self) {
+        self.queue.lock().is_started = false;
     }
 
     /// Has a producer take a turn soon.
@@ -84,7 +108,7 @@ impl Senders {
         let timed = queue
             .times
             .remove(&address)
-            .and_then(|ms| queue.timed.remove(&(ms, address)));
+            .and_then(|key| queue.timed.remove(&key));
         queue.ready.retain(is_other);
         queue.spent.retain(is_other);
         while queue.busy == Some(address) && !queue.is_stopped {
@@ -97,20 +121,44 @@ impl Senders {
     /// The loop of the sender's thread.
     pub(crate) fn work(&self, time: &Time) {
         while let Some(producer) = self.next(time) {
-            let turn = std::panic::AssertUnwindSafe(|| producer.turn());
-            let (next_ms, is_done) = std::panic::catch_unwind(turn).unwrap_or_else(|_| {
-                // A transport that panics costs its own producer, and no other.
-                producer.abandon();
-                (None, true)
-            });
-            let next_ms = next_ms.filter(|_| !is_done);
-            let mut queue = self.queue.lock();
-            let left = queue.schedule(producer, next_ms);
-            drop(queue);
-            // Outside of the lock: the last handle of an engine may go with it.
-            drop(left);
-            self.queue.lock().busy = None;
-            self.wanted.notify_all();
+            self.take_turn(producer);
+        }
+    }
+
+    fn take_turn(&self, producer: Arc<ProducerCore>) {
+        let turn = std::panic::AssertUnwindSafe(|| producer.turn());
+        let (next_ms, is_done) = std::panic::catch_unwind(turn).unwrap_or_else(|_| {
+            // A transport that panics costs its own producer, and no other.
+            producer.abandon();
+            (None, true)
+        });
+        let next_ms = next_ms.filter(|_| !is_done);
+        let mut queue = self.queue.lock();
+        let left = queue.schedule(producer, next_ms);
+        drop(queue);
+        // Outside of the lock: the last handle of an engine may go with it.
+        drop(left);
+        self.queue.lock().busy = None;
+        self.wanted.notify_all();
+    }
+
+    /// How many producers have a turn to take now.
+    pub(crate) fn waiting(&self, time: &Time) -> usize {
+        let now_ms = time.now().elapsed_ms;
+        let queue = self.queue.lock();
+        let due = queue.timed.range(..=(now_ms, u64::MAX)).count();
+        queue.ready.len() + due + usize::from(!queue.spent.is_empty())
+    }
+
+    /// Takes the turn of one producer, if one has it, on this thread.
+    pub(crate) fn step(&self, time: &Time) {
+        let mut queue = self.queue.lock();
+        let spent = std::mem::take(&mut queue.spent);
+        let next = queue.next(time.now().elapsed_ms);
+        drop(queue);
+        drop(spent);
+        if let Ok(producer) = next {
+            self.take_turn(producer);
         }
     }
 
@@ -125,22 +173,14 @@ impl Senders {
                 MutexGuard::unlocked(&mut queue, || drop(spent));
                 continue;
             }
-            if let Some(producer) = queue.ready.pop_front() {
-                queue.busy = Some(Arc::as_ptr(&producer).addr());
-                return Some(producer);
-            }
             let now_ms = time.now().elapsed_ms;
-            match queue.timed.first_key_value().map(|(key, _)| *key) {
-                Some(key) if key.0 <= now_ms => {
-                    queue.times.remove(&key.1);
-                    queue.busy = Some(key.1);
-                    return queue.timed.remove(&key);
-                }
-                Some((at_ms, _)) => {
+            match queue.next(now_ms) {
+                Ok(producer) => return Some(producer),
+                Err(Some(at_ms)) => {
                     let wait = Duration::from_millis((at_ms - now_ms).min(1_000));
                     self.wanted.wait_for(&mut queue, wait);
                 }
-                None => self.wanted.wait(&mut queue),
+                Err(None) => self.wanted.wait(&mut queue),
             }
         }
     }

@@ -17,8 +17,10 @@ use partition_log::{
 };
 use record_batch::Batch;
 
+use crate::committer;
 use crate::env::Time;
 use crate::error::{AppendError, ReadError};
+use crate::panics::caught;
 use crate::partition::{PartitionState, Source};
 
 /// What an engine keeps of a partition's producers on disk.
@@ -183,8 +185,16 @@ impl PartitionState {
         }
     }
 
-    /// What the committer does about producers after a turn; whether it should come again.
+    /// What the committer does about producers after a turn; whether it should come again. A panic
+    /// fences the log (R25).
     pub(crate) fn keep_budget(&self, time: &Time) -> bool {
+        caught(|| self.move_producers(time)).unwrap_or_else(|panic| {
+            committer::fence(self, "moving producers", &panic);
+            false
+        })
+    }
+
+    fn move_producers(&self, time: &Time) -> bool {
         let spilling = &self.spilling;
         if spilling.expire.swap(false, Ordering::AcqRel) {
             // Who cannot be looked at stays known, and is looked at next time.

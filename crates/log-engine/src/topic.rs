@@ -21,11 +21,13 @@ pub struct Topic {
 
 /// A topic, described.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct TopicDescription {
     /// Name.
     pub name: String,
     /// Identity; another one when the topic is deleted and made again.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub id: u128,
     /// Offsets between log start and high watermark, over all partitions. Without transactions,
     /// and without a crash at a weaker level than `synced`, that is the number of records.
@@ -33,11 +35,13 @@ pub struct TopicDescription {
     /// The partitions.
     pub partitions: Vec<PartitionDescription>,
     /// All settings.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::settings"))]
     pub config: Vec<(&'static str, String)>,
 }
 
 /// A partition, described.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PartitionDescription {
     /// Number, from 0.

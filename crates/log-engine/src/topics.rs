@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use partition_log::{OpenContext, Opened, PartitionLog, PartitionReader};
-use segment_storage::{Corruption, LogFollower, LogView, Marks, Place, Recovered};
+use pid_allocator::PidAllocator;
+use segment_storage::{Corruption, LogFollower, LogView, Place, Recovered};
 
 use crate::committer::{self, is_full};
 use crate::config::TopicConfig;
@@ -42,6 +43,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
     }
 }
 
+fn check_partitions(partitions: u32) -> Result<(), TopicError> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    Err(TopicError::PartitionCount { partitions })
+}
+
 /// The identity of a topic's partition: no two logs of a lineage have the same.
 pub(crate) fn log_id(topic_id: u128, partition: u32) -> u128 {
     topic_id.rotate_left(32) ^ u128::from(partition)
@@ -57,7 +65,7 @@ pub(crate) fn config_of(entry: &TopicEntry) -> Result<TopicConfig, TopicError> {
     Ok(config)
 }
 
-fn place(core: &Core, entry: &TopicEntry, partition: u32) -> Place {
+pub(crate) fn place(core: &Core, entry: &TopicEntry, partition: u32) -> Place {
     Place {
         disk: core.disk.clone(),
         directory: LogName(&entry.name, partition).to_string().into(),
@@ -78,7 +86,10 @@ fn corruption_of(place: &Place, error: &partition_log::OpenError) -> Option<Corr
         Storage::Marks(_) | Storage::Foreign { .. } => true,
         _ => false,
     };
-    let file = place.display(segment_storage::marks::FILE);
+    let file = match storage {
+        Storage::Foreign { file, .. } => file.clone(),
+        _ => place.display(segment_storage::marks::FILE),
+    };
     damaged.then(|| Corruption {
         file,
         position: 0,
@@ -160,10 +171,13 @@ impl TopicState {
         mut report: impl FnMut(String, Opened),
     ) -> Result<TopicState, OpenError> {
         let name: Arc<str> = entry.name.as_str().into();
-        let config = config_of(&entry).map_err(|source| OpenError::Io {
-            file: core.disk.display(crate::directory::TOPICS),
-            source: std::io::Error::other(source),
-        })?;
+        let config = check_name(&entry.name)
+            .and_then(|()| check_partitions(entry.partitions))
+            .and_then(|()| config_of(&entry))
+            .map_err(|source| OpenError::Io {
+                file: core.disk.display(crate::directory::TOPICS),
+                source: std::io::Error::other(source),
+            })?;
         let whole = (&entry, &name, &config);
         let open = |index| open_partition(core, whole, index, context, &mut report);
         let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
@@ -177,14 +191,14 @@ impl TopicState {
 }
 
 // Ends the segment in use, which cuts off what is reserved behind its last batch.
-fn give_back_reserve(partition: &Arc<PartitionState>, time: &Time) {
+pub(crate) fn give_back_reserve(partition: &PartitionState, time: &Time) {
     if let Some(mut log) = partition.log() {
         log.segments_mut().roll();
     }
     committer::turn(partition, time);
 }
 
-fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
+pub(crate) fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
     TopicError::Io {
         file: core.disk.display(name),
         source,
@@ -224,9 +238,7 @@ impl Core {
         config: &TopicConfig,
     ) -> Result<Arc<TopicState>, TopicError> {
         check_name(name)?;
-        if !(1..=PARTITIONS_MAX).contains(&partitions) {
-            return Err(TopicError::PartitionCount { partitions });
-        }
+        check_partitions(partitions)?;
         let directory = self.check_writable()?;
         let mut leftovers = self.topic_changes.lock();
         if let Some(topic) = self.topics.read().get(name) {
@@ -301,7 +313,7 @@ impl Core {
         OpenContext {
             generation: directory.generation(),
             now: self.time.now(),
-            producer_id_bound: self.producer_ids.as_ref().map_or(0, |ids| ids.bound()),
+            producer_id_bound: self.producer_ids.as_ref().map_or(0, PidAllocator::first),
         }
     }
 
@@ -350,47 +362,6 @@ impl Core {
         });
         self.topics.write().insert(name, topic.clone());
         Ok(topic)
-    }
-
-    // Makes the logs from partition `first` on.
-    fn make_logs(&self, entry: &TopicEntry, first: u32) -> Result<(), TopicError> {
-        for index in first..entry.partitions {
-            let place = place(self, entry, index);
-            let fail = |e| io_error(self, &place.directory, e);
-            self.disk.create_directory(&place.directory).map_err(fail)?;
-            // A directory of that name that holds a log is somebody's; it is not taken over, unless
-            // it is this one's, and was being made when a crash came.
-            let listed = self.disk.list(&place.directory).map_err(fail)?;
-            let marks = Marks::open(&self.disk, &place.directory);
-            if marks.is_ok_and(|marks| marks.log_id() == place.log_id) && listed.len() == 1 {
-                continue;
-            }
-            if !listed.is_empty() {
-                return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
-            }
-            Marks::create(&self.disk, &place.directory, place.log_id).map_err(fail)?;
-        }
-        self.disk.sync_names("").map_err(|e| io_error(self, "", e))
-    }
-
-    // Removes what belongs to the topic, and nothing that bears its name by accident.
-    fn remove_logs(&self, entry: &TopicEntry) -> Result<(), TopicError> {
-        for index in 0..entry.partitions {
-            let place = place(self, entry, index);
-            let fail = |e| io_error(self, &place.directory, e);
-            let listed = match self.disk.list(&place.directory) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                listed => listed.map_err(fail)?,
-            };
-            let ours = match Marks::open(&self.disk, &place.directory) {
-                Ok(marks) => marks.log_id() == place.log_id,
-                Err(_) => listed.iter().all(|e| !e.name.ends_with(".log")),
-            };
-            if ours {
-                self.disk.remove_directory(&place.directory).map_err(fail)?;
-            }
-        }
-        self.disk.sync_names("").map_err(|e| io_error(self, "", e))
     }
 
     /// Finishes what a crash interrupted: topics that were not whole are removed.

@@ -423,7 +423,7 @@ fn a_full_disk_refuses_new_producers_alone_and_says_so() {
     );
     assert_eq!(
         (refused.action(), refused.kafka_code()),
-        (Action::Retry, 56)
+        (Action::FreeSpace, 56)
     );
     assert!(!refused.is_outcome_unknown());
     for id in 0..20 {

@@ -1,10 +1,13 @@
 //! A crash-safe event log inside your Rust program that stores every record once, however often it
 //! is sent.
 //!
-//! This crate is the one name to add; everything comes from the crates below it.
+//! This crate is the one name to add; everything comes from the crates below it. The `guide` module of
+//! its documentation goes from opening to errors.
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod testing;
 
 pub use log_engine::*;

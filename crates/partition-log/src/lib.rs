@@ -15,8 +15,6 @@ mod deletion;
 mod error;
 mod explain;
 mod log;
-#[cfg(oncelog_planted)]
-pub mod planted;
 pub mod producer;
 pub mod producers;
 mod reader;

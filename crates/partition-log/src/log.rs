@@ -38,7 +38,8 @@ pub struct OpenContext {
     pub generation: i32,
     /// The time.
     pub now: Now,
-    /// Every producer id handed out so far is below it.
+    /// Every producer id that was handed out before this open is below it, and none that is handed
+    /// out after it.
     pub producer_id_bound: i64,
 }
 
@@ -82,11 +83,11 @@ impl PartitionLog {
         config: PartitionConfig,
         context: OpenContext,
     ) -> Result<(PartitionLog, Opened), OpenError> {
+        let now_ms = context.now.elapsed_ms;
         let (mut segments, files) =
-            SegmentedLog::open(place.clone(), config.log(), context.generation)?;
+            SegmentedLog::open(place.clone(), config.log(), context.generation, now_ms)?;
         let view = segments.view().clone();
         let (end, tail) = (segments.next_offset(), segments.batches_end());
-        let now_ms = context.now.elapsed_ms;
         let io = |source| segment_storage::OpenError::Io {
             file: place.display(""),
             source,
@@ -145,8 +146,7 @@ impl PartitionLog {
             snapshot::remove_where(&place, damaged).map_err(io)?;
             snapshot::prune(&place, view.start(), tail).map_err(io)?;
             spill::remove_stale(&place);
-            let second = view.segments().get(1).map(|s| s.base_offset());
-            if second.is_some_and(|base| base <= view.start()) {
+            if view.has_deleted() {
                 // Left by a deletion. Without space for a snapshot of its producers it stays (I18).
                 let newest = snapshot::list(&place).map_err(io)?.last().copied();
                 let is_covered = newest == Some(tail);
@@ -311,6 +311,7 @@ impl PartitionLog {
         let header_bytes = stamped_header(batch, stamp);
         self.segments
             .append(batch.header(), &header_bytes, batch.payload())?;
+        self.segments.note_append(now.elapsed_ms.max(1));
         let fingerprint = record_batch::fingerprint(batch, self.config.log_append_time);
         let control = recovery::marker_of(batch);
         let now_ms = now.elapsed_ms;
@@ -442,13 +443,19 @@ impl PartitionLog {
             return Ok(());
         };
         deletion.write(now)?;
-        let gone = self.segments.dropped(&deletion.front);
-        deletion.remove(&gone)
+        loop {
+            let gone = self.segments.dropped(&deletion.front);
+            deletion.remove(&gone)?;
+            if gone.is_empty() || !deletion.goes_on(now) {
+                return Ok(());
+            }
+        }
     }
 
     /// Begins to move the log's start: [`Deletion::write`] without the lock, then
-    /// [`SegmentedLog::dropped`] under it, then [`Deletion::remove`] without it. One at a time.
-    /// `None` when the start is there already.
+    /// [`SegmentedLog::dropped`] under it, then [`Deletion::remove`] without it; the last two again
+    /// while [`Deletion::goes_on`]. One at a time. `None` when the start is there already, and
+    /// nothing below it is left.
     ///
     /// # Errors
     /// When the marks cannot be read, or the log is damaged.
@@ -466,7 +473,7 @@ impl PartitionLog {
         });
         Ok(front.map(|front| Deletion {
             front,
-            start,
+            start: start.max(before.offset),
             end: self.segments.next_offset(),
             snapshotter: self.snapshotter(),
         }))

@@ -52,15 +52,6 @@ impl ProducerTable {
             window: config.window.clamp(5, 65_536),
             ..config
         };
-        #[cfg(oncelog_planted)]
-        let config = ProducerConfig {
-            window: if crate::planted::is("window-four") {
-                4
-            } else {
-                config.window
-            },
-            ..config
-        };
         ProducerTable {
             config,
             lines: Lines::default(),
@@ -88,6 +79,11 @@ impl ProducerTable {
     /// its id is registered durably elsewhere, so it cannot be one that was forgotten (I18).
     pub fn keep(&mut self, producer_id: i64) {
         self.kept.insert(producer_id);
+    }
+
+    /// Ends what [`ProducerTable::keep`] began: the producer expires as others do.
+    pub fn release(&mut self, producer_id: i64) {
+        self.kept.remove(&producer_id);
     }
 
     /// How this table judges, with the window as it is in force.
@@ -245,6 +241,12 @@ impl ProducerTable {
         (0..Self::PARTS)
             .map(|part| self.expire_part(part, now_ms, period_ms))
             .sum()
+    }
+
+    /// [`ProducerTable::keep`] for everybody who has a source position here.
+    pub fn keep_named(&mut self) {
+        let named = self.sources.positions().map(|(id, _)| id);
+        self.kept.extend(named);
     }
 
     /// [`ProducerTable::expire`] for one part of the producers, `part` being less than

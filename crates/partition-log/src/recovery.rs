@@ -59,13 +59,16 @@ pub fn rebuild(
             ..view
         });
     }
-    table.expire(now_ms, config.producer_expiry_ms);
     for segment in view.segments().iter() {
         let next = segment.footer().map_or(u64::MAX, |f| f.next_offset);
         if next > from && segment.base_offset() < end {
             rebuilt.replayed += replay(view, segment, &mut table, config, (from, end), now_ms)?;
         }
     }
+    // Behind the replay, for who is in it lives. Names are not known yet: who has a source position
+    // here had one, and is not forgotten for its silence.
+    table.keep_named();
+    table.expire(now_ms, config.producer_expiry_ms);
     Ok((table, rebuilt))
 }
 

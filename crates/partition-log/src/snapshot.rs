@@ -218,6 +218,7 @@ pub fn list(place: &Place) -> io::Result<Vec<u64>> {
     let entries = place.disk.list(&place.directory)?;
     let offsets = entries
         .iter()
+        .filter(|e| !e.is_directory)
         .filter_map(|e| names::offset_of(&e.name, "snapshot"));
     Ok(offsets.collect())
 }

@@ -33,10 +33,7 @@ impl Snapshotter {
         let Some(footer) = segment.footer() else {
             return Ok(false);
         };
-        let io = |source| segment_storage::OpenError::Io {
-            file: self.place.display(""),
-            source,
-        };
+        let io = |source| self.io_error(source);
         let newest = snapshot::list(&self.place).map_err(io)?.last().copied();
         let mut grown = 0;
         let mut last_bytes = 0;
@@ -72,11 +69,30 @@ impl Snapshotter {
         later.map_or(offset, |s| offset.min(s.previous_end()))
     }
 
-    pub(crate) fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
-        let io = |source| segment_storage::OpenError::Io {
-            file: self.place.display(""),
-            source,
+    /// Offsets of the snapshots, lowest first.
+    pub(crate) fn snapshots(&self) -> Result<Vec<u64>, OpenError> {
+        let listed = snapshot::list(&self.place);
+        listed.map_err(|source| self.io_error(source))
+    }
+
+    /// Where the newest snapshot that can be read ends; without one, where the log's history begins.
+    pub(crate) fn covered_end(&self) -> Result<u64, OpenError> {
+        let offsets = self.snapshots()?;
+        let reads = |offset: &u64| {
+            let config = self.config.producers;
+            snapshot::read(&self.place, *offset, config, |_| None).is_ok()
         };
+        let newest = offsets.into_iter().rev().find(reads);
+        Ok(newest.unwrap_or(0).max(self.history_from))
+    }
+
+    fn io_error(&self, source: std::io::Error) -> OpenError {
+        let file = self.place.display("");
+        segment_storage::OpenError::Io { file, source }.into()
+    }
+
+    pub(crate) fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
+        let io = |source| self.io_error(source);
         let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
         let (mut table, rebuilt) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;
         // Where the snapshot that alone knew the producers of deleted data is damaged, a new one
@@ -86,8 +102,7 @@ impl Snapshotter {
         if deleted > self.history_from.max(rebuilt.snapshot.unwrap_or(0)) {
             return Err(io(std::io::Error::other(
                 "no whole snapshot covers the producers of deleted data",
-            ))
-            .into());
+            )));
         }
         table.raise_forgotten_below(self.forgotten_below);
         snapshot::write(&self.place, end, &table).map_err(io)?;

@@ -25,7 +25,7 @@ mod spiller;
 use std::io;
 use std::sync::Arc;
 
-use segment_storage::Place;
+use segment_storage::{Place, names, state_file};
 
 use crate::AppendError;
 use crate::log::PartitionLog;
@@ -288,13 +288,20 @@ impl PartitionLog {
     }
 }
 
-/// Removes what an earlier run left.
+/// Removes what an earlier run left: its producers on disk, and files that it did not finish. The
+/// latter are named by offsets that may never come again, so nobody else would remove them.
 pub(crate) fn remove_stale(place: &Place) {
     let Ok(entries) = place.disk.list(&place.directory) else {
         return;
     };
+    let is_unfinished = |name: &str| {
+        let whole = name.strip_suffix(state_file::TEMPORARY_SUFFIX);
+        let is = |extension| whole.is_some_and(|w| names::offset_of(w, extension).is_some());
+        is("snapshot") || is("footer") || is("index")
+    };
     for entry in entries {
-        if entry.name == FILE || entry.name == spiller::TEMPORARY {
+        let name = entry.name.as_str();
+        if name == FILE || name == spiller::TEMPORARY || is_unfinished(name) {
             // It is in the way of nobody but the next one, who tries again.
             let _ = place.disk.remove(&place.path(&entry.name));
         }

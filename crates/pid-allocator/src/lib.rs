@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use segment_storage::disk::Disk;
 
 pub use error::AllocateError;
-pub use reservation::{FILE_NAME, inspect, raise_floor};
+pub use reservation::{FILE_NAME, SKIP, inspect, raise_floor};
 use reservation::{LAST_START, Reservation};
 
 /// Ids of a block, as many as Kafka's.
@@ -32,6 +32,7 @@ const BACKOFF_MS: u64 = 50;
 /// Hands out producer ids. At most one for a data directory at a time (its lock sees to it).
 #[derive(Debug)]
 pub struct PidAllocator {
+    first: i64,
     ids: Mutex<Ids>,
     /// Locked during a reservation, so that there is at most one.
     reserving: Mutex<Reserving>,
@@ -100,8 +101,12 @@ impl PidAllocator {
             ahead: 0..0,
             bound: reservation.bound(),
         };
+        let mut first = ids.bound;
         match reservation.next_block() {
-            Ok(block) => ids.add(block),
+            Ok(block) => {
+                first = block.start;
+                ids.add(block);
+            }
             Err(AllocateError::OutOfIds { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -110,6 +115,7 @@ impl PidAllocator {
             failed_at_ms: None,
         };
         Ok(PidAllocator {
+            first,
             ids: Mutex::new(ids),
             reserving: Mutex::new(reserving),
         })
@@ -174,6 +180,12 @@ impl PidAllocator {
     /// before it, is below.
     pub fn bound(&self) -> i64 {
         self.ids.lock().bound
+    }
+
+    /// The first id that this allocator may hand out: every id below it belongs to a session from
+    /// before it was opened, if to any.
+    pub fn first(&self) -> i64 {
+        self.first
     }
 }
 

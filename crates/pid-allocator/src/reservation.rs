@@ -24,7 +24,7 @@ pub(crate) const LAST_START: i64 = i64::MAX - BLOCK;
 const FAILURES_MAX: i64 = 1_000;
 
 /// Ids that are skipped when one slot is lost: more than a slot can be ahead of the other one.
-const SKIP: i64 = (FAILURES_MAX + 2) * BLOCK;
+pub const SKIP: i64 = (FAILURES_MAX + 2) * BLOCK;
 
 const MAGIC: [u8; 4] = *b"OLPI";
 const PAIR: usize = 0;

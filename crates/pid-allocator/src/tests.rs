@@ -48,6 +48,7 @@ fn case_123_two_allocators_share_no_block() {
         (vec![2000], vec![3000])
     );
     assert_eq!((first.bound(), second.bound()), (3000, 4000));
+    assert_eq!((first.first(), second.first()), (0, 1000));
 }
 
 #[test]

@@ -17,9 +17,14 @@ pub const OVERHEAD: usize = 4 + 2 + 4 + 4;
 /// Largest body in bytes that is written. Bounds what a reader must hold in memory.
 pub const BODY_BYTES_MAX: usize = 2 << 30;
 
-/// Largest memory in bytes that a body may ask for while it is decoded. Above [`BODY_BYTES_MAX`],
-/// since values may be larger in memory than when stored.
+/// Largest memory in bytes that a body may ask for while it is decoded. Above its own size, since
+/// values may be larger in memory than when stored; and by its size, since a length in it that is
+/// wrong must not ask for more than there is (R28).
 const DECODED_BYTES_MAX: usize = 8 << 30;
+const MEDIUM_BODY_BYTES: usize = 4 << 20;
+const MEDIUM_DECODED_BYTES: usize = 1 << 30;
+const SMALL_BODY_BYTES: usize = 64 << 10;
+const SMALL_DECODED_BYTES: usize = 16 << 20;
 
 const BODY: usize = OVERHEAD - size_of::<u32>();
 
@@ -91,11 +96,11 @@ enum BodyProblem {
     Rest { decoded: usize, stored: usize },
 }
 
-fn configuration() -> impl bincode::config::Config {
+fn configuration<const LIMIT: usize>() -> impl bincode::config::Config {
     bincode::config::standard()
         .with_big_endian()
         .with_fixed_int_encoding()
-        .with_limit::<DECODED_BYTES_MAX>()
+        .with_limit::<LIMIT>()
 }
 
 /// Stores `value` in a frame.
@@ -104,16 +109,36 @@ fn configuration() -> impl bincode::config::Config {
 /// If the type cannot be stored (its `Serialize` fails, as for a sequence of unknown length), or
 /// the body exceeds [`BODY_BYTES_MAX`].
 pub fn encode<T: Serialize>(magic: [u8; 4], version: u16, value: &T) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(128);
-    frame.extend_from_slice(&magic);
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&[0; 4]);
+    let mut frame = begin(magic, version);
     #[expect(
         clippy::expect_used,
         reason = "writing to memory fails only for types we never store"
     )]
-    let bytes = bincode::serde::encode_into_std_write(value, &mut frame, configuration())
+    bincode::serde::encode_into_std_write(value, &mut frame, configuration::<DECODED_BYTES_MAX>())
         .expect("only types with a known length are stored");
+    finish(frame)
+}
+
+/// A body that is encoded already as one frame.
+///
+/// # Panics
+/// As [`encode`].
+pub(crate) fn frame(magic: [u8; 4], version: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = begin(magic, version);
+    frame.extend_from_slice(body);
+    finish(frame)
+}
+
+fn begin(magic: [u8; 4], version: u16) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(128);
+    frame.extend_from_slice(&magic);
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame
+}
+
+fn finish(mut frame: Vec<u8>) -> Vec<u8> {
+    let bytes = frame.len() - BODY;
     assert!(
         bytes <= BODY_BYTES_MAX,
         "a body of {bytes} bytes exceeds {BODY_BYTES_MAX}"
@@ -216,8 +241,14 @@ fn open_frame(magic: [u8; 4], version: u16, bytes: &[u8]) -> Result<(&[u8], &[u8
 }
 
 fn decode_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
-    let (value, decoded) = bincode::serde::decode_from_slice(body, configuration())
-        .map_err(|error| CodecError::Body(BodyError(error.into())))?;
+    let read = if body.len() <= SMALL_BODY_BYTES {
+        bincode::serde::decode_from_slice(body, configuration::<SMALL_DECODED_BYTES>())
+    } else if body.len() <= MEDIUM_BODY_BYTES {
+        bincode::serde::decode_from_slice(body, configuration::<MEDIUM_DECODED_BYTES>())
+    } else {
+        bincode::serde::decode_from_slice(body, configuration::<DECODED_BYTES_MAX>())
+    };
+    let (value, decoded) = read.map_err(|error| CodecError::Body(BodyError(error.into())))?;
     if decoded == body.len() {
         Ok(value)
     } else {
@@ -374,5 +405,16 @@ mod tests {
             prop_assert!(decode::<Value>(MAGIC, 1, &bytes).is_err());
             prop_assert!(decode::<Value>(MAGIC, 1, &framed).is_err());
         }
+    }
+
+    #[test]
+    fn length_that_asks_for_more_than_the_body_can_hold_is_refused_before_memory_is_taken() {
+        let mut body = (64_u64 << 20).to_be_bytes().to_vec();
+        body.extend_from_slice(b"a few bytes");
+        let error = decode::<String>(MAGIC, 1, &frame(MAGIC, 1, &body)).unwrap_err();
+        assert!(format!("{error:?}").contains("LimitExceeded"), "{error:?}");
+        let long = "x".repeat(3 * SMALL_BODY_BYTES);
+        let read: String = decode(MAGIC, 1, &encode(MAGIC, 1, &long)).unwrap();
+        assert!(read == long);
     }
 }

@@ -14,6 +14,7 @@ mod published;
 use std::any::Any;
 use std::io;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,6 +73,21 @@ pub trait Disk: Send + Sync + 'static {
 
     /// The name as a person can find it, for error texts.
     fn display(&self, name: &str) -> String;
+
+    /// Where the operating system has the file, for [`Disk::link`]; `None` where it has none.
+    fn host_path(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// Gives the file at `host_path`, which may be of another disk, the further name `name` here,
+    /// durable after [`Disk::sync_names`]. Only for files that nobody writes any more.
+    ///
+    /// # Errors
+    /// `Unsupported` where that cannot be; `AlreadyExists`; what the system says. The caller copies
+    /// the file then.
+    fn link(&self, _host_path: &Path, _name: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// One entry of a directory.

@@ -40,7 +40,8 @@ pub struct Footer {
     pub max_timestamp: i64,
     /// CRC-64/NVME over all batch headers in order.
     pub header_hash: u64,
-    /// The engine's elapsed time at the last append, in ms; 0 when a crash took it. Says nothing
+    /// The engine's elapsed time at the last append, in ms. Where a crash took that, the time of the
+    /// open that found the segment: age then counts from there, and never anew (I31). Says nothing
     /// about the content.
     pub last_append_ms: u64,
 }

@@ -308,15 +308,12 @@ impl SegmentedLog {
             Some(base_offset) => base_offset,
             None => self.next_offset,
         };
-        let previous_end = match prepared.resumed() {
-            Some(_) => self
-                .view
-                .segments
-                .load()
-                .last()
-                .map_or(0, |s| s.previous_end()),
-            None => self.last_end.next_offset,
-        };
+        let resting = prepared
+            .resumed()
+            .and_then(|_| self.view.segments.load().last().cloned());
+        let previous_end = resting
+            .as_ref()
+            .map_or(self.last_end.next_offset, |last| last.previous_end());
         let parts = prepared.into_parts();
         let segment = Arc::new(Segment::active(
             self.place.clone(),
@@ -325,6 +322,9 @@ impl SegmentedLog {
             parts.name,
             (parts.index, parts.cursor.max_timestamp()),
         ));
+        if let Some(resting) = resting {
+            segment.note_append(resting.last_append_ms());
+        }
         let mut segments = self.view.segments.load().as_ref().clone();
         if segments
             .last()

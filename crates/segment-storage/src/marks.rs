@@ -37,6 +37,9 @@ pub struct StableMark {
     pub generation: i32,
     /// Whether the log was closed cleanly right there. Cleared before the first append after it.
     pub clean: bool,
+    /// The engine's elapsed time at the last append to that segment, in ms, or a little later; 0 in
+    /// an empty log.
+    pub last_append_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +85,8 @@ impl Marks {
             jump_to: 0,
             generation: 0,
             clean: true,
+            last_append_ms: 0,
         };
-        let ceiling = Ceiling { log_id, offset: 0 };
         let start = LogStart {
             log_id,
             offset: 0,
@@ -91,12 +94,32 @@ impl Marks {
             strict_below: 0,
             forgotten_below: -1,
         };
+        Marks::create_with(disk, directory, &mark, 0, &start)
+    }
+
+    /// Makes the file of a log that is there: a copy, or a repaired one. `ceiling` as in
+    /// [`Marks::ceiling`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn create_with(
+        disk: &Arc<dyn Disk>,
+        directory: &str,
+        mark: &StableMark,
+        ceiling: u64,
+        start: &LogStart,
+    ) -> io::Result<Marks> {
+        let log_id = mark.log_id;
+        let ceiling = Ceiling {
+            log_id,
+            offset: ceiling,
+        };
         let slots = SlotFile::create(disk, directory, FILE, MAGIC, 3, |slots| {
             // Into both slots of each pair: one that is damaged later is then no loss.
             for _ in 0..2 {
-                slots.write(MARK, &mark)?;
+                slots.write(MARK, mark)?;
                 slots.write(CEILING, &ceiling)?;
-                slots.write(START, &start)?;
+                slots.write(START, start)?;
             }
             Ok(())
         })?;
@@ -135,6 +158,14 @@ impl Marks {
     /// [`SlotError`] when both slots are damaged.
     pub fn mark(&self) -> Result<StableMark, SlotError> {
         self.slots.read(MARK)
+    }
+
+    /// The stable mark that is durable: a power cut leaves this one or a newer one.
+    ///
+    /// # Errors
+    /// [`SlotError`] when its slot is damaged.
+    pub fn synced_mark(&self) -> Result<StableMark, SlotError> {
+        self.slots.read_synced(MARK)
     }
 
     /// Writes the stable mark, unsynced: an older mark is still a lower bound (R14).
@@ -196,11 +227,18 @@ impl Marks {
         Ok([damaged(MARK)?, damaged(CEILING)?, damaged(START)?])
     }
 
-    /// Makes all that was written durable.
+    /// Makes all that was written durable. Ceiling and log start are then written into both of their
+    /// slots: were the newest one damaged, an older value would show what was deleted, or give an
+    /// offset away again (I9).
     ///
     /// # Errors
     /// What the disk says.
     pub fn sync(&self) -> io::Result<()> {
-        self.slots.sync()
+        self.slots.sync()?;
+        for pair in [CEILING, START] {
+            // It is durable already; a disk that refuses to hold it twice says so when asked again.
+            let _ = self.slots.repeat(pair);
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::disk::{DiskFile, Prepare};
 use crate::index::{Index, IndexCursor};
+use crate::latch::Latch;
 use crate::marks::Marks;
 use crate::names;
 use crate::segment::{Place, Segment};
@@ -13,6 +14,7 @@ use crate::segment::{Place, Segment};
 pub struct Wanted {
     pub(crate) place: Place,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) latch: Latch,
     pub(crate) number: u64,
     pub(crate) capacity: u64,
     pub(crate) resume: Option<Arc<Segment>>,
@@ -48,8 +50,21 @@ impl Wanted {
     /// Also takes the clean flag off the log's mark, durably, since appends follow.
     ///
     /// # Errors
-    /// What the disk says: a full disk shows here, and leaves nothing behind (I12).
+    /// What the disk says: a full disk shows here, and leaves nothing behind (I12). When the mark
+    /// could not be made durable the log is fenced: a second try would prove nothing (I10).
     pub fn prepare(self) -> io::Result<Prepared> {
+        if let Err(error) = self.begin_writing() {
+            self.latch.close(&self.place.directory, "sync", &error);
+            return Err(error);
+        }
+        match self.resume.clone() {
+            Some(segment) => self.resume(&segment),
+            None => self.create(),
+        }
+    }
+
+    // Nothing may be appended under a mark that says that nothing was.
+    fn begin_writing(&self) -> io::Result<()> {
         let mark = self.marks.mark().map_err(io::Error::other)?;
         if mark.clean {
             self.marks.write_mark(&crate::marks::StableMark {
@@ -58,10 +73,7 @@ impl Wanted {
             })?;
             self.marks.sync()?;
         }
-        match self.resume.clone() {
-            Some(segment) => self.resume(&segment),
-            None => self.create(),
-        }
+        Ok(())
     }
 
     fn create(self) -> io::Result<Prepared> {

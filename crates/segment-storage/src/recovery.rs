@@ -82,13 +82,14 @@ struct Recovery {
     place: Place,
     mark: StableMark,
     generation: i32,
+    now_ms: u64,
     found: Found,
     report: Recovered,
 }
 
 impl SegmentedLog {
     /// Opens a log for writing: recovers what has to be recovered. `generation` is the new one,
-    /// above all that were stamped before.
+    /// above all that were stamped before; `now_ms` is the engine's elapsed time.
     ///
     /// # Errors
     /// [`OpenError`] when nothing can be said of the log at all. Damage in a segment is no error
@@ -97,6 +98,7 @@ impl SegmentedLog {
         place: Place,
         config: LogConfig,
         generation: i32,
+        now_ms: u64,
     ) -> Result<(SegmentedLog, Recovered), OpenError> {
         let marks = Arc::new(open_marks(&place)?);
         marks
@@ -108,6 +110,7 @@ impl SegmentedLog {
             place,
             mark,
             generation,
+            now_ms,
             found: Found {
                 segments: Vec::new(),
                 resting: None,
@@ -238,6 +241,7 @@ impl Recovery {
             _ => {
                 let whole = (mark.segment_base, mark.previous_end);
                 let segment = Segment::resting(self.place.clone(), whole, mark.position);
+                segment.note_append(self.age_from(mark.segment_base, mark.position));
                 let segment = Arc::new(segment);
                 self.found.resting = Some(segment.clone());
                 segment
@@ -246,6 +250,17 @@ impl Recovery {
         self.found.segments.push(segment);
         self.found.end = (mark.position, mark.next_offset);
         Ok(())
+    }
+
+    // From when the age of a segment that ends at `tail` and has no footer counts: from its last
+    // append where the mark knows that, else from now on (I31).
+    fn age_from(&self, base: u64, tail: u64) -> u64 {
+        let mark = &self.mark;
+        let is_known = (base, tail) == (mark.segment_base, mark.position);
+        match mark.last_append_ms {
+            known if is_known && known > 0 => known.min(self.now_ms).max(1),
+            _ => self.now_ms.max(1),
+        }
     }
 
     fn corrupt(&self, name: &str, position: u64, offset: u64, reason: String) -> Stop {
@@ -287,6 +302,10 @@ impl Recovery {
             return Ok(());
         }
         let end = before.next_offset;
+        if end < previous_end {
+            let reason = format!("the segment that begins at offset {end} is missing");
+            return Err(self.corrupt(&names::segment(end), 0, end, reason));
+        }
         let reason = format!("it follows offset {previous_end}, but the file before ends at {end}");
         Err(self.corrupt(&names::segment(base), 0, end, reason))
     }
@@ -339,13 +358,15 @@ impl Recovery {
         let before = self.found.segments.last().and_then(|s| s.footer()).copied();
         let previous_end = before.map_or(base, |f| f.next_offset);
         let segment = Segment::resting(self.place.clone(), (base, previous_end), bytes);
+        segment.note_append(self.age_from(base, bytes));
         let footer = segment
             .checked_footer(Check::Crc)
             .map_err(|e| self.scan_stop(&name, base, e))?;
         // Only an open with a new generation jumps; else a file between the two is missing.
         if before.is_some_and(|b| base > b.next_offset && footer.generations.0 <= b.generations.1) {
             let reason = format!("the segment that begins at offset {previous_end} is missing");
-            return Err(self.corrupt(&name, 0, previous_end, reason));
+            let missing = names::segment(previous_end);
+            return Err(self.corrupt(&missing, 0, previous_end, reason));
         }
         segment
             .store_footer(footer)

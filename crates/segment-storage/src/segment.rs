@@ -115,6 +115,7 @@ impl Segment {
     pub fn sealed(place: Place, footer: Footer) -> Segment {
         let whole = (footer.base_offset, footer.previous_end);
         let segment = Segment::resting(place, whole, footer.bytes);
+        segment.note_append(footer.last_append_ms);
         segment
             .max_timestamp
             .store(footer.max_timestamp, Ordering::Relaxed);
@@ -213,6 +214,11 @@ impl Segment {
     /// Notes when it was last appended to, in the engine's elapsed ms.
     pub(crate) fn note_append(&self, elapsed_ms: u64) {
         self.last_append_ms.store(elapsed_ms, Ordering::Relaxed);
+    }
+
+    /// When it was last appended to, in the engine's elapsed ms; 0 before the first append.
+    pub(crate) fn last_append_ms(&self) -> u64 {
+        self.last_append_ms.load(Ordering::Relaxed)
     }
 
     /// Raises the largest timestamp.
@@ -366,6 +372,12 @@ impl Segment {
             file.cut(bytes)?;
         }
         file.sync()?;
+        self.store_index(bytes);
+        Ok(())
+    }
+
+    // Without it the index is made anew from the segment; a full disk is no reason to fail.
+    fn store_index(&self, bytes: u64) {
         if let Some(index) = self.index.load_full() {
             let index_file = IndexFile {
                 log_id: self.place.log_id,
@@ -374,7 +386,6 @@ impl Segment {
                 max_timestamp: self.max_timestamp.load(Ordering::Acquire),
                 entries: index.entries(),
             };
-            // Without it the index is made anew from the segment; a full disk is no reason to fail.
             let _ = state_file::write_cache(
                 &*self.place.disk,
                 &self.place.directory,
@@ -384,7 +395,18 @@ impl Segment {
                 &index_file,
             );
         }
-        Ok(())
+    }
+
+    /// Writes the index of a closing log's segment if it was made anew since it was opened, so that
+    /// nobody has to again (I25).
+    pub(crate) fn store_rebuilt_index(&self) {
+        let is_whole = self.max_timestamp.load(Ordering::Acquire) < i64::MAX;
+        if self.index_rebuilds() > 0
+            && is_whole
+            && let Ok(bytes) = self.bytes()
+        {
+            self.store_index(bytes);
+        }
     }
 
     /// Writes the footer of a cut segment, durably.
@@ -410,7 +432,7 @@ impl Segment {
         let file = self.file().map_err(at_start)?;
         let whole = (self.place.log_id, self.base_offset, self.previous_end);
         let (mut made, _) = Footer::of(&**file, whole, self.bytes().map_err(at_start)?, check)?;
-        made.last_append_ms = self.last_append_ms.load(Ordering::Relaxed);
+        made.last_append_ms = self.last_append_ms();
         Ok(made)
     }
 
@@ -425,6 +447,13 @@ impl Segment {
         )?;
         self.footer.get_or_init(|| footer);
         Ok(())
+    }
+
+    /// Removes its index's file, where the space is needed for more: it is a cache (I25).
+    pub fn remove_index(&self) {
+        let path = self.place.path(&names::index(self.base_offset));
+        // What stays takes a little space and disturbs nobody.
+        let _ = self.place.disk.remove(&path);
     }
 
     /// Removes its files. Readers that hold bytes of it keep them.

@@ -93,8 +93,10 @@ pub struct SlotFile {
 struct Pair {
     /// The slot with the last synced value, never written; `None` before the first write.
     synced: Option<usize>,
-    /// Writes since that value was synced.
+    /// Writes so far.
     writes: u64,
+    /// So many of the writes are synced, or lost by a sync that failed.
+    settled: u64,
 }
 
 impl fmt::Debug for SlotFile {
@@ -242,8 +244,39 @@ impl SlotFile {
         })
     }
 
+    /// The value that the last successful sync made durable, whatever was written since. A power cut
+    /// leaves this one or a newer one, for a slot that is being written may be torn. In a file that
+    /// was opened and [settled](SlotFile::settle), and not written since, that is the newest.
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    ///
+    /// # Panics
+    /// If the file has no such pair.
+    pub fn read_synced<T: DeserializeOwned>(&self, pair: usize) -> Result<T, SlotError> {
+        let known = self.writing.lock();
+        let Some(synced) = known[pair].synced else {
+            drop(known);
+            return self.read(pair);
+        };
+        let file = || self.name.clone();
+        let slots = self.load(pair).map_err(|source| SlotError::Io {
+            file: file(),
+            source,
+        })?;
+        let slot = &slots.as_chunks::<SLOT_BYTES>().0[synced];
+        codec::decode_prefix::<Slot<T>>(self.magic, VERSION, slot)
+            .map(|slot| slot.value)
+            .map_err(|source| SlotError::Codec {
+                file: file(),
+                pair,
+                source,
+            })
+    }
+
     /// How many slots of a pair hold neither a value nor the zeros of a slot that was never written:
-    /// torn by a crash, or damaged. Which value they held is not known.
+    /// torn by a crash, or damaged. Which value they held is not known. Nor is it where both have the
+    /// same sequence number: no write leaves that, one is a copy of the other.
     ///
     /// # Errors
     /// [`SlotError::Io`].
@@ -252,8 +285,7 @@ impl SlotFile {
     /// If the file has no such pair.
     pub fn damaged_slots(&self, pair: usize) -> Result<usize, SlotError> {
         let is_damaged = |slot: &[u8; SLOT_BYTES]| {
-            let opened = codec::open_prefix(self.magic, VERSION, slot);
-            slot.iter().any(|&byte| byte != 0) && opened.is_err()
+            slot.iter().any(|&byte| byte != 0) && sequence_of(self.magic, slot).is_none()
         };
         let mut fewest = 2;
         for _ in 0..LOOKS {
@@ -265,8 +297,9 @@ impl SlotFile {
                 file: self.name.clone(),
                 source,
             })?;
-            let damaged = slots.as_chunks::<SLOT_BYTES>().0.iter();
-            fewest = fewest.min(damaged.filter(|slot| is_damaged(slot)).count());
+            let slots = slots.as_chunks::<SLOT_BYTES>().0;
+            let damaged = slots.iter().filter(|slot| is_damaged(slot)).count();
+            fewest = fewest.min(damaged + usize::from(is_copied(self.magic, slots)));
             if fewest == 0 {
                 break;
             }
@@ -274,21 +307,19 @@ impl SlotFile {
         Ok(fewest)
     }
 
-    /// How many of a pair's two slots hold a value: one before the second write, and after damage.
+    /// How many of a pair's two slots hold a value of their own: one before the second write, and
+    /// after damage.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn valid_slots(&self, pair: usize) -> io::Result<usize> {
         let _whole = self.writing.lock();
         let slots = self.load(pair)?;
-        let is_valid =
-            |slot: &&[u8; SLOT_BYTES]| codec::open_prefix(self.magic, VERSION, *slot).is_ok();
-        Ok(slots
-            .as_chunks::<SLOT_BYTES>()
-            .0
+        let slots = slots.as_chunks::<SLOT_BYTES>().0;
+        let valid = slots
             .iter()
-            .filter(is_valid)
-            .count())
+            .filter_map(|slot| sequence_of(self.magic, slot));
+        Ok(valid.count() - usize::from(is_copied(self.magic, slots)))
     }
 
     /// Writes a value, unsynced, into the slot that does not hold the last synced one.
@@ -323,17 +354,61 @@ impl SlotFile {
     /// What the disk says. The values of the last sync that succeeded are still there then.
     pub fn sync(&self) -> io::Result<()> {
         let begun = self.writing.lock().clone();
-        self.file.sync()?;
+        if let Err(error) = self.file.sync() {
+            // What was written is perhaps in the page cache alone, and no later sync writes it: it does
+            // not count until it is written again (R6).
+            for known in self.writing.lock().iter_mut() {
+                known.settled = known.writes;
+            }
+            return Err(error);
+        }
         for (known, begun) in self.writing.lock().iter_mut().zip(begun) {
             // A slot written again during the sync may be torn: it is not the one to rely on.
-            if begun.writes > 0 && known.writes == begun.writes {
-                *known = Pair {
-                    synced: known.synced.map(|slot| 1 - slot),
-                    writes: 0,
-                };
+            // Another sync that ran at the same time may have said so already.
+            if known.writes == begun.writes && begun.writes > known.settled {
+                known.synced = known.synced.map(|slot| 1 - slot);
+                known.settled = begun.writes;
             }
         }
         Ok(())
+    }
+
+    /// Writes the newest value of a pair into the other slot, too, if the newest is synced and the
+    /// other one holds something else: damage at rest takes one slot, and then nothing is lost. Needs
+    /// no sync of its own; what becomes of it, the synced slot stays.
+    ///
+    /// # Errors
+    /// What the disk says, or that both slots are damaged.
+    pub fn repeat(&self, pair: usize) -> io::Result<()> {
+        let mut known = self.writing.lock();
+        let slots = self.load(pair)?;
+        let slots = slots.as_chunks::<SLOT_BYTES>().0;
+        let Some((newest, sequence)) = self.newest(pair)? else {
+            return Ok(());
+        };
+        if known[pair].writes > known[pair].settled
+            || known[pair].synced.is_some_and(|synced| synced != newest)
+        {
+            return Ok(());
+        }
+        // Behind the sequence number.
+        let value = |slot: usize| {
+            let body = codec::open_prefix(self.magic, VERSION, &slots[slot]);
+            body.ok().and_then(|body| body.get(size_of::<u64>()..))
+        };
+        if value(newest) == value(1 - newest) && !is_copied(self.magic, slots) {
+            return Ok(());
+        }
+        let body = value(newest).unwrap_or_default();
+        let next = sequence.checked_add(1);
+        let sequence = next.ok_or_else(|| damaged("no sequence number is left"))?;
+        let body = [&sequence.to_be_bytes(), body].concat();
+        let mut frame = codec::frame(self.magic, VERSION, &body);
+        frame.resize(SLOT_BYTES, 0);
+        known[pair].synced = Some(newest);
+        known[pair].writes += 1;
+        let position = pair * PAIR_BYTES + (1 - newest) * SLOT_BYTES;
+        self.file.write_at(&frame, &[], position as u64)
     }
 
     /// Syncs, then has the next read ask the device: what an earlier process wrote and could not
@@ -364,11 +439,8 @@ impl SlotFile {
         let mut newest = None;
         for (slot, bytes) in slots.as_chunks::<SLOT_BYTES>().0.iter().enumerate() {
             match codec::open_prefix(self.magic, VERSION, bytes) {
-                // The first field of a slot, as the codec stores it.
-                Ok(body) => {
-                    let sequence = body
-                        .first_chunk::<8>()
-                        .map(|bytes| u64::from_be_bytes(*bytes));
+                Ok(_) => {
+                    let sequence = sequence_of(self.magic, bytes);
                     newest = newest.max(sequence.map(|sequence| (sequence, slot)));
                 }
                 Err(CodecError::NewerVersion { .. } | CodecError::OlderVersion { .. }) => {
@@ -382,6 +454,22 @@ impl SlotFile {
             None if self.being_made && slots == [0; PAIR_BYTES] => Ok(None),
             None => Err(damaged("both slots are damaged")),
         }
+    }
+}
+
+// The first field of a valid slot, as the codec stores it.
+fn sequence_of(magic: [u8; 4], slot: &[u8]) -> Option<u64> {
+    let body = codec::open_prefix(magic, VERSION, slot).ok()?;
+    body.first_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+// Whether both slots are valid and have the same sequence number.
+fn is_copied(magic: [u8; 4], slots: &[[u8; SLOT_BYTES]]) -> bool {
+    let sequences = |slot: &[u8; SLOT_BYTES]| sequence_of(magic, slot);
+    match slots {
+        [one, other] => sequences(one).is_some() && sequences(one) == sequences(other),
+        _ => false,
     }
 }
 

@@ -26,6 +26,12 @@ pub enum StateFileError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file that must be there is not.
+    #[error("{file} is missing")]
+    Missing {
+        /// The file.
+        file: String,
+    },
     /// Damaged, or of another release.
     #[error("{file}: {source}")]
     Codec {

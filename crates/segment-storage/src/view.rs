@@ -88,6 +88,12 @@ impl LogView {
         self.published.load(Ordering::Acquire)
     }
 
+    /// Whether there are segments that lie wholly below the start: what a deletion has left.
+    pub fn has_deleted(&self) -> bool {
+        let second = self.segments.load().get(1).map(|s| s.base_offset());
+        second.is_some_and(|base| base <= self.start())
+    }
+
     /// The segments, oldest first.
     pub fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         self.segments.load_full()

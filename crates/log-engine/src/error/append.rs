@@ -7,7 +7,6 @@ use partition_log::Rejection;
 use record_batch::BatchError;
 use segment_storage::{Corruption, Latched};
 
-use super::Action;
 use crate::append_id::AppendId;
 use crate::config::Ack;
 
@@ -183,28 +182,6 @@ impl AppendError {
         match self {
             AppendError::OutcomeUnknown { id, .. } => id.as_deref(),
             _ => None,
-        }
-    }
-
-    /// The one safe thing to do.
-    pub fn action(&self) -> Action {
-        match self {
-            AppendError::Invalid(_) | AppendError::TooLarge { .. } => Action::FixData,
-            AppendError::Rejected { .. } | AppendError::LevelTooLow { .. } => Action::FixCall,
-            AppendError::NotReady { .. }
-            | AppendError::Io { .. }
-            | AppendError::Producers { .. }
-            | AppendError::TimedOut { .. } => Action::Retry,
-            AppendError::NoSpace { .. } => Action::FreeSpace,
-            AppendError::LogFenced(_) | AppendError::Closed => Action::Reopen,
-            AppendError::Corrupted(_) => Action::FixData,
-            AppendError::ReadOnly => Action::FixCall,
-            AppendError::TopicDeleted { .. } => Action::Stop,
-            AppendError::OutcomeUnknown {
-                why: Unknown::TimedOut(_),
-                ..
-            } => Action::Resolve,
-            AppendError::OutcomeUnknown { .. } => Action::Reopen,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use record_batch::BatchError;
 
-use super::{Action, AppendError, SessionError, TopicError};
+use super::{AppendError, SessionError, TopicError};
 
 /// Why a record was not handed over. The producer goes on as if the call had not been made; only
 /// `Fenced`, `Stopped` and `Closed` stay.
@@ -121,6 +121,12 @@ pub enum SendError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Starting the thread that drives producers failed.
+    #[error("a thread of the engine cannot be started: {source}")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A setting of the producer cannot be.
     #[error("{setting} is not possible so; allowed: {allowed}")]
     Setting {
@@ -138,19 +144,4 @@ pub enum SendError {
     /// The producer, or the engine, is closed.
     #[error("the producer is closed; open another one")]
     Closed,
-}
-
-impl SendError {
-    /// The one safe thing to do.
-    pub fn action(&self) -> Action {
-        match self {
-            SendError::Full { .. } | SendError::Session(_) => Action::Retry,
-            SendError::NameInUse { .. } => Action::Retry,
-            SendError::LogFenced { .. } => Action::Reopen,
-            SendError::Io { .. } => Action::FreeSpace,
-            SendError::TooLarge { .. } | SendError::Invalid { .. } => Action::FixData,
-            SendError::Fenced { .. } | SendError::Stopped(_) | SendError::Closed => Action::Stop,
-            _ => Action::FixCall,
-        }
-    }
 }

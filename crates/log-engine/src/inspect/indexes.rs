@@ -10,6 +10,15 @@ use super::findings::Findings;
 /// What to do about a damaged cache.
 pub(super) const CACHE: &str = "it is a cache: delete it, it is rebuilt";
 
+/// Whether an index is as a power cut leaves it: renamed, which needs no sync, with no bytes yet.
+fn was_not_written_back(place: &Place, base_offset: u64) -> bool {
+    let Ok(file) = place.disk.open(&place.path(&names::index(base_offset))) else {
+        return false;
+    };
+    let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(0)];
+    file.read_at(&mut bytes, 0).is_ok() && bytes.iter().all(|byte| *byte == 0)
+}
+
 /// An index file, compared with the segment while that is walked.
 pub(super) struct IndexCheck {
     file: String,
@@ -32,6 +41,12 @@ impl IndexCheck {
         let file = place.display(&names::index(base_offset));
         let index = match IndexFile::read(place, base_offset) {
             Ok(index) => index?,
+            Err(StateFileError::Codec { .. }) if was_not_written_back(place, base_offset) => {
+                findings.note(format!(
+                    "{file}: a power cut left nothing in it, so it is not used"
+                ));
+                return None;
+            }
             Err(error) => {
                 let what = match error {
                     StateFileError::Codec { source, .. } => format!("{source}; {CACHE}"),

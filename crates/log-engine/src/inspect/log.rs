@@ -14,6 +14,7 @@ use super::snapshots::Snapshots;
 use super::verify::Depth;
 use crate::config::TopicConfig;
 use crate::directory;
+use crate::given_up;
 
 /// How often a log in which something is wrong is looked at: a running writer may have changed it
 /// meanwhile.
@@ -91,7 +92,15 @@ fn look(disk: &Arc<dyn Disk>, target: &Target, depth: Depth) -> Findings {
         );
         findings.problem(file, None, "I22", what);
     }
-    let segments = Segments::new(place, (known, newest), depth, producers, snapshots);
+    let given_up = given_up::read(disk, &target.directory, place.log_id);
+    let mut segments = Segments::new(place, (known, newest), depth, producers, snapshots);
+    match given_up {
+        Ok(ranges) => segments.given_up = ranges,
+        Err(error) => {
+            let file = segments.place.display(given_up::FILE);
+            findings.problem(file, None, "I24", error.to_string());
+        }
+    }
     LogCheck { segments, findings }.run(&entries)
 }
 
@@ -270,8 +279,16 @@ impl LogCheck {
     // A segment may be written before it has its own name, and is adopted by recovery.
     fn prepared(&mut self, name: &str) {
         let place = &self.segments.place;
-        let Ok(file) = place.disk.open(&place.path(name)) else {
-            return;
+        let file = match place.disk.open(&place.path(name)) {
+            Ok(file) => file,
+            // A writer gave it its own name, or removed it.
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => return,
+            Err(source) => {
+                let what = format!("cannot be opened: {source}");
+                self.findings
+                    .problem(place.display(name), None, "I27", what);
+                return;
+            }
         };
         let mut head = [0; 8];
         if file.read_at(&mut head, 0).is_ok()
@@ -313,6 +330,7 @@ impl LogCheck {
                 && names::offset_of(name, "snapshot").is_none()
                 && !names::is_prepared(name)
                 && name != partition_log::spill::FILE
+                && name != given_up::FILE
             {
                 self.findings
                     .note(format!("{shown}: not a file of oncelog; not used"));

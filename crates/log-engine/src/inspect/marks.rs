@@ -71,7 +71,7 @@ pub(super) fn read(place: &Place, log_id: Option<u128>, findings: &mut Findings)
         && start.log_id != marks.log_id()
     {
         let what = format!(
-            "the log's start is of log {:032x}, the mark of {:032x}; restore the file from a backup",
+            "the log's start is of log {:032x}, the mark of {:032x}; run `oncelog repair`",
             start.log_id,
             marks.log_id()
         );
@@ -97,7 +97,7 @@ fn check_slots(marks: &Marks, file: &str, findings: &mut Findings) {
         if damaged == 1 {
             let what = format!(
                 "one slot of the {name} is damaged or torn, the other one may hold an older value; \
-                 open the log for writing and close it again, or restore the file from a backup"
+                 run `oncelog repair`"
             );
             findings.problem(file, None, "R14", what);
         }

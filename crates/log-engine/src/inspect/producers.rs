@@ -16,6 +16,8 @@ struct Standing {
     next: Option<Sequence>,
     /// First sequence, count and offset of the newest batch.
     newest: (Sequence, u32, u64),
+    /// Batches of it may have been given up since.
+    may_skip: bool,
 }
 
 /// A violation, for [`Findings::problem`].
@@ -54,6 +56,14 @@ impl Producers {
 
     /// From here on a producer may be seen for the first time anywhere in its sequences.
     pub(super) fn miss_beginnings(&mut self) {
+        self.beginnings_missing = true;
+    }
+
+    /// Batches were given up here by a repair: producers may go on behind a gap, and repeat nothing.
+    pub(super) fn skip(&mut self) {
+        self.known
+            .values_mut()
+            .for_each(|standing| standing.may_skip = true);
         self.beginnings_missing = true;
     }
 
@@ -102,6 +112,7 @@ impl Producers {
             epoch,
             next: Some(first.advance(count)),
             newest: (first, count, base_offset),
+            may_skip: false,
         };
         let Some(known) = self.known.get(&id).copied() else {
             self.known.insert(id, newest);
@@ -151,7 +162,11 @@ impl Producers {
             expected.get(),
             known.newest.2
         );
-        if epoch > known.epoch || behind > Sequence::COUNT / 2 {
+        let is_gap = epoch > known.epoch || behind > Sequence::COUNT / 2;
+        if is_gap && known.may_skip {
+            return None;
+        }
+        if is_gap {
             return self.discontinue("I3", what);
         }
         let exactly = (known.newest.0, known.newest.1) == (got, count) || is_repeat(first, count);

@@ -50,6 +50,8 @@ pub(super) struct Segments {
     pub(super) snapshots: Snapshots,
     /// Whole batches above the mark, in bytes.
     pub(super) above: u64,
+    /// Offsets that a repair gave up.
+    pub(super) given_up: Vec<(u64, u64)>,
     /// Where walks above the mark ended early, for the generations behind them.
     torn: Vec<Torn>,
 }
@@ -79,6 +81,7 @@ impl Segments {
             producers,
             snapshots,
             above: 0,
+            given_up: Vec::new(),
             torn: Vec::new(),
         }
     }
@@ -133,6 +136,11 @@ impl Segments {
         let sealed_bytes = segment.footer.map(|footer| footer.bytes);
         let mut index = IndexCheck::open(&self.place, base, sealed_bytes, findings);
         let previous_end = segment.previous_end.unwrap_or(base);
+        if self.given_up.iter().any(|range| range.1 == base)
+            && let Some(producers) = &mut self.producers
+        {
+            producers.skip();
+        }
         let mut made = FooterBuilder::new((self.place.log_id, base, previous_end));
         let generations = (low, self.generation);
         let bytes = segment.bytes;
@@ -188,8 +196,8 @@ impl Segments {
 
     // The log's batches, as far as they are here, begin at `base`.
     fn begin(&mut self, base: u64) {
-        self.snapshots.begin(base);
         let history_from = self.known.start.map_or(0, |start| start.history_from);
+        self.snapshots.begin(base, base > history_from);
         if let Some(producers) = &mut self.producers
             && base > history_from
         {

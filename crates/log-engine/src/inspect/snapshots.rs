@@ -25,6 +25,8 @@ pub(super) struct Snapshots {
     start: u64,
     /// Data was deleted, so a snapshot is more than a cache: it remembers producers (I18).
     is_data_deleted: bool,
+    /// The first batches are not here any more.
+    is_late: bool,
     newest: Option<u64>,
 }
 
@@ -48,13 +50,15 @@ impl Snapshots {
             is_complete,
             start,
             is_data_deleted,
+            is_late: false,
             newest,
         }
     }
 
-    /// The log's batches, as far as they are here, begin at `base`.
-    pub(super) fn begin(&mut self, base: u64) {
+    /// The log's batches, as far as they are here, begin at `base`; there were some before it.
+    pub(super) fn begin(&mut self, base: u64, is_late: bool) {
         self.start = self.start.max(base);
+        self.is_late = is_late;
     }
 
     /// Batches were skipped: from here on snapshots can be read, but not compared.
@@ -117,6 +121,12 @@ impl Snapshots {
     /// The certain part of the log ends at `end`: compares what is due, reads the rest.
     pub(super) fn finish(mut self, end: u64, findings: &mut Findings) {
         self.reach(end, findings);
+        let is_needed = self.is_data_deleted && self.is_late && self.config.idempotence;
+        if is_needed && self.newest.is_none() {
+            let what = "batches are deleted, and no snapshot remembers their producers; restore one \
+                        from a backup, or let opening refuse unknown producers";
+            findings.problem(self.place.display(""), None, "I18", what);
+        }
         while let Some(offset) = self.waiting.pop_front() {
             self.check(offset, false, findings);
             let file = self.place.display(&names::snapshot(offset));

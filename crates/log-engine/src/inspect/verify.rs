@@ -13,9 +13,11 @@ use super::InspectError;
 use super::findings::{Findings, VerifyReport};
 use super::log::{self, Target};
 use super::marks as known;
-use crate::directory::{self, FORMAT, GENERATION, LOCK, Stage, TOPICS, TopicEntry};
+use crate::directory::{self, FORMAT, GENERATION, LOCK, OWN, Stage, TOPICS, TopicEntry};
 use crate::error::{LogName, OpenError};
 use crate::names::{self, Names};
+use crate::repair::ASIDE;
+use crate::topic_logs::partition_of;
 use crate::topics;
 
 /// How closely batches are looked at.
@@ -111,7 +113,10 @@ fn check_format(disk: &Arc<dyn Disk>, findings: &mut Findings) -> bool {
 fn explain(error: OpenError) -> String {
     match error {
         OpenError::StateFile(StateFileError::Codec { source, .. }) => {
-            format!("{source}; restore the file from a backup")
+            format!("{source}; put an undamaged copy of the file back, or run `oncelog repair`")
+        }
+        OpenError::StateFile(StateFileError::Missing { .. }) => {
+            "it is missing; put an undamaged copy back, or run `oncelog repair`".to_owned()
         }
         other => other.to_string(),
     }
@@ -200,7 +205,10 @@ fn check_logs(
             let error = explain(error);
             let what = format!("{error}; the logs are checked as far as they can be without it");
             findings.problem(disk.display(TOPICS), None, "I26", what);
-            for entry in before.iter().filter(|entry| is_log(disk, entry)) {
+            for entry in before
+                .iter()
+                .filter(|entry| is_log(disk, entry) && !entry.name.contains(ASIDE))
+            {
                 let target = Target {
                     directory: entry.name.clone(),
                     topic: None,
@@ -246,13 +254,6 @@ fn is_being_added(disk: &Arc<dyn Disk>, topic: &TopicEntry, entry: &DirectoryEnt
     let is_empty = disk.list(&entry.name).is_ok_and(|files| files.len() == 1);
     let log_id = topics::log_id(topic.id, number);
     is_empty && Marks::open(disk, &entry.name).is_ok_and(|marks| marks.log_id() == log_id)
-}
-
-// Which partition of the topic has that folder, be it one that the topic has or not.
-fn partition_of(topic: &TopicEntry, folder: &str) -> Option<u32> {
-    let number = folder.strip_prefix(&*topic.name)?.strip_prefix('-')?;
-    let number = number.parse().ok()?;
-    (LogName(&topic.name, number).to_string() == folder).then_some(number)
 }
 
 fn is_log(disk: &Arc<dyn Disk>, entry: &DirectoryEntry) -> bool {
@@ -317,20 +318,14 @@ fn check_topic(
 // leaves a log without a topic.
 fn check_stray(disk: &Arc<dyn Disk>, entry: &DirectoryEntry, findings: &mut Findings) {
     let shown = disk.display(&entry.name);
-    let own = [
-        LOCK,
-        FORMAT,
-        GENERATION,
-        TOPICS,
-        names::FILE,
-        pid_allocator::FILE_NAME,
-    ];
     let temporary = entry.name.strip_suffix(state_file::TEMPORARY_SUFFIX);
-    if is_log(disk, entry) {
+    if entry.name.contains(ASIDE) {
+        findings.note(format!("{shown}: set aside by a repair; not used"));
+    } else if is_log(disk, entry) {
         let what = "a log that belongs to no topic; the list of topics may be an older one";
         findings.problem(shown, None, "I26", what);
-    } else if !entry.is_directory && own.contains(&&*entry.name) {
-    } else if temporary.is_some_and(|name| own.contains(&name)) {
+    } else if !entry.is_directory && OWN.contains(&&*entry.name) {
+    } else if temporary.is_some_and(|name| OWN.contains(&name)) {
         findings.note(format!(
             "{shown}: being written, or left by a crash; not used"
         ));

@@ -1,5 +1,6 @@
 //! How a producer is opened.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,17 @@ impl Default for Settings {
             ack: None,
             create_partitions: None,
         }
+    }
+}
+
+impl fmt::Debug for ProducerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProducerBuilder")
+            .field("name", &self.name)
+            .field("take_over", &self.take_over)
+            .field("repartition", &self.repartition)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -198,10 +210,11 @@ impl ProducerBuilder {
         self
     }
 
-    /// Opens the producer: a new session, with a producer id that was never used.
+    /// Opens the producer: a new session, with a producer id that was never used, or the name's own id
+    /// in its next epoch.
     ///
     /// # Errors
-    /// [`SendError`]: settings that cannot be, or no producer id.
+    /// [`SendError`]: settings that cannot be, no thread, or no producer id.
     pub fn open(self) -> Result<Producer, SendError> {
         let settings = self.settings;
         if settings.max_in_flight == 0 {
@@ -229,7 +242,14 @@ impl ProducerBuilder {
         if self.engine.is_read_only() {
             return Err(SendError::Session(SessionError::ReadOnly));
         }
+        engine_core
+            .start_sender()
+            .map_err(|source| SendError::Thread { source })?;
         let _one_at_a_time = self.name.is_some().then(|| engine_core.name_changes.lock());
+        // It may have been closed while another name was opened.
+        if engine_core.is_closed() {
+            return Err(SendError::Closed);
+        }
         let source = match &self.name {
             Some(name) => {
                 free_name(engine_core, name, self.take_over)?;

@@ -102,9 +102,6 @@ pub(super) struct Lane {
     undurable: VecDeque<Undurable>,
     /// Position below which everything is durable, for the batch that is built next.
     floor: u64,
-    /// What the batch before carried, for a build with mistakes put in (see `tests/planted`).
-    #[cfg(oncelog_planted)]
-    position_before: Option<u64>,
 }
 
 /// Where a record went in its batch.
@@ -143,8 +140,6 @@ impl Lane {
             spare: None,
             undurable: VecDeque::new(),
             floor: 0,
-            #[cfg(oncelog_planted)]
-            position_before: None,
         }
     }
 
@@ -223,7 +218,7 @@ impl Lane {
     pub(super) fn is_lane_of(&self, id: &AppendId) -> bool {
         (self.producer_id, self.producer_epoch) == (id.producer_id, id.producer_epoch)
             && self.partition.state.index == id.partition
-            && self.partition.state.topic == id.topic
+            && self.topic_id == id.topic_id
     }
 
     /// The outcome of the batch that holds a sequence, while it has no answer.
@@ -365,7 +360,8 @@ impl Lane {
         let identity = self.identity(self.next_sequence);
         let records = filling.builder.len();
         if let Some(last) = filling.last_position {
-            self.set_source(&mut filling.builder, last);
+            let floor = self.floor;
+            filling.builder.set_source(SourcePosition { last, floor });
         }
         let bytes = match filling.builder.build(Some(identity)) {
             Ok(bytes) => Bytes::copy_from_slice(bytes),
@@ -394,23 +390,6 @@ impl Lane {
         });
         filling.builder.clear();
         self.spare = Some(filling.builder);
-    }
-
-    #[cfg(not(oncelog_planted))]
-    fn set_source(&self, builder: &mut BatchBuilder, last: u64) {
-        let floor = self.floor;
-        builder.set_source(SourcePosition { last, floor });
-    }
-
-    // With the mistake put in, a batch carries the position of the one before it.
-    #[cfg(oncelog_planted)]
-    fn set_source(&mut self, builder: &mut BatchBuilder, last: u64) {
-        let floor = self.floor;
-        if !partition_log::planted::is("position-after-batch") {
-            builder.set_source(SourcePosition { last, floor });
-        } else if let Some(last) = self.position_before.replace(last) {
-            builder.set_source(SourcePosition { last, floor });
-        }
     }
 }
 

@@ -122,6 +122,11 @@ pub(super) fn take(core: &Core, name: &str, repartition: bool) -> Result<Source,
         },
     };
     store(core, name, &identity)?;
+    if let Some(old) = before.as_ref().map(|before| before.producer_id)
+        && old != identity.producer_id
+    {
+        give_up(&partitions, old);
+    }
     let mut stored = BTreeMap::new();
     let mut resume_from = identity.carried.iter().map(|c| c.floor).max().unwrap_or(0);
     for (topic, partition) in &partitions {
@@ -178,10 +183,16 @@ fn renewed(
     let mut carried: Vec<Carried> = old.carried.clone();
     carried.retain(|c| now.contains_key(&c.topic));
     for (topic, partition) in partitions {
-        // The old id is over, at any epoch; what it wrote must be durable before the names file
-        // says so.
-        let over = (old.producer_id, i16::MAX);
+        // Whoever has the old id is over; what it wrote must be durable before the names file says
+        // so. If that cannot be stored, the name goes on in the next epoch.
+        let over = (old.producer_id, old.producer_epoch.saturating_add(1));
         check_history(Some(old), *topic, partition)?;
+        // What a damaged log knows of the id would be lost with it.
+        if old.wrote_to(*topic) && is_damaged(partition) {
+            return Err(SendError::HistoryLost {
+                log: partition.name().into(),
+            });
+        }
         let position = fence(core, partition, over)?;
         let by = old.partitions.get(topic).copied();
         if let (Some(SourcePosition { last, floor }), Some(by)) = (position, by) {
@@ -206,6 +217,22 @@ fn renewed(
         carried: merged(carried),
         ..Identity::default()
     })
+}
+
+fn is_damaged(partition: &PartitionState) -> bool {
+    let log = partition.log();
+    log.is_none_or(|log| log.corruption().is_some())
+}
+
+// Every epoch of the old id is fenced, so no batch of it can come again; and how far it got is stored
+// with the name. Names that are renewed often would leave many of them.
+fn give_up(partitions: &Partitions, old: i64) {
+    for (_, partition) in partitions {
+        if let Some(mut log) = partition.log() {
+            log.producers_mut().release(old);
+            log.retire_producer(old);
+        }
+    }
 }
 
 // Of each partition that was routed to, the highest; so the list does not grow with renewals.
@@ -255,9 +282,7 @@ fn fence(
     };
     let position = log.producers().sources().position(id);
     log.producers_mut().keep(id);
-    if is_fencing() {
-        log.producers_mut().sources_mut().fence(id, epoch);
-    }
+    log.producers_mut().sources_mut().fence(id, epoch);
     let end = log.next_offset();
     let wrote = position.is_some() || log.is_known(id);
     drop(log);
@@ -270,15 +295,4 @@ fn fence(
         }
     }
     Ok(position)
-}
-
-#[cfg(not(oncelog_planted))]
-fn is_fencing() -> bool {
-    true
-}
-
-// With the mistake put in, who had the name before can still write.
-#[cfg(oncelog_planted)]
-fn is_fencing() -> bool {
-    !partition_log::planted::is("take-over-without-fence")
 }

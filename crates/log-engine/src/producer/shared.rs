@@ -270,6 +270,7 @@ impl ProducerCore {
             outcome: placed.outcome,
             id: AppendId {
                 topic: lane.partition.state.topic.clone(),
+                topic_id: lane.topic_id,
                 partition: lane.partition.state.index,
                 producer_id: placed.identity.producer_id,
                 producer_epoch: placed.identity.producer_epoch,
@@ -370,8 +371,8 @@ impl State {
     fn skipped(&mut self, at: usize, record: &Record<'_>) -> Option<Ticket> {
         let (source, position) = (self.source.as_mut()?, record.source_position()?);
         let lane = self.lanes.get(at)?;
-        let (topic, partition) = (lane.topic_id, lane.partition.state.index);
-        if !source.is_stored((topic, partition), record, position) {
+        let (topic_id, partition) = (lane.topic_id, lane.partition.state.index);
+        if !source.is_stored((topic_id, partition), record, position) {
             return None;
         }
         source.last = Some(position);
@@ -385,7 +386,7 @@ impl State {
         let topic = lane.partition.state.topic.clone();
         Some(Ticket {
             outcome: Arc::new(outcome),
-            id: AppendId::skipped(topic, partition, self.identity),
+            id: AppendId::skipped((topic, topic_id), partition, self.identity),
             timestamp: record.timestamp_ms().unwrap_or(0),
         })
     }

@@ -12,9 +12,11 @@ use crate::signal::Signal;
 
 /// Where a record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecordMetadata {
     /// The topic.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub topic: Arc<str>,
     /// The partition.
     pub partition: u32,
@@ -78,7 +80,6 @@ impl Outcome {
 ///
 /// Dropping it cancels nothing; a failure that nobody looked at comes out of the producer's next
 /// `flush` or `close`.
-#[must_use = "a failure that nobody looks at comes out of the next flush or close"]
 #[derive(Debug)]
 pub struct Ticket {
     pub(crate) outcome: Arc<Outcome>,

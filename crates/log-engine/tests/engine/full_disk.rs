@@ -127,6 +127,66 @@ fn the_engine_can_always_delete() {
     engine.close().unwrap();
 }
 
+#[test]
+fn a_front_can_be_deleted_without_a_byte_to_spare() {
+    // With what is left of snapshots and of indexes, which were not written for want of space; and
+    // with the space that is reserved for appends.
+    for (has_snapshots, has_indexes, has_reserve) in [
+        (true, true, false),
+        (true, false, false),
+        (false, true, false),
+        (false, false, true),
+    ] {
+        let world = World::new();
+        let engine = world.open();
+        let partition = small(&engine, "t", Ack::Synced, "16384");
+        let id = engine.session().unwrap().producer_id();
+        world.disk.set_free_bytes(60_000);
+        let (mut end, error) = fill(&partition, id, 0);
+        check_no_space(&error, "t-0");
+        // All is sealed then, and nothing goes on in the background.
+        engine.close().unwrap();
+        let engine = world.open();
+        let partition = engine.topic("t").unwrap().partition(0).unwrap();
+        if has_reserve {
+            world.disk.set_free_bytes(20_000);
+            let batch = numbered(id, end, &[&format!("{end:0300}")]);
+            partition.blocking_append(&batch).unwrap();
+            end += 1;
+        }
+        let entries = world.disk.list("t-0").unwrap();
+        for entry in &entries {
+            let goes = entry.name.ends_with(".snapshot") && !has_snapshots
+                || entry.name.ends_with(".index") && !has_indexes;
+            if goes {
+                world.disk.remove(&format!("t-0/{}", entry.name)).unwrap();
+            }
+        }
+        world.disk.set_free_bytes(0);
+        let start = end as u64 - 1;
+        partition.delete_before(start).unwrap();
+        assert_eq!(partition.log_start_offset(), start);
+        assert_eq!(read(&engine, "t", 0).len(), 1);
+        let free = world.disk.free_bytes().unwrap();
+        let case = format!("{has_snapshots} {has_indexes} {has_reserve}");
+        assert!(free > 10_000, "{case}: {free}");
+        let again = format!("{start:0300}");
+        for n in [end - 1, end, end + 1] {
+            let value = if n < end { &again } else { "after" };
+            let at = partition
+                .blocking_append(&numbered(id, n, &[value]))
+                .unwrap();
+            assert_eq!((at.offset, at.duplicate), (n as u64, n < end));
+        }
+        // Nobody is forgotten by it.
+        let engine = world.after_power_cut().open();
+        assert!(!engine.opened().logs[0].1.history_lost);
+        let partition = engine.topic("t").unwrap().partition(0).unwrap();
+        let batch = numbered(id, end - 1, &[&again]);
+        assert!(partition.blocking_append(&batch).unwrap().duplicate);
+    }
+}
+
 /// A small file system of its own, where the process may mount one.
 struct Tmpfs(tempfile::TempDir);
 
@@ -187,4 +247,32 @@ fn a_small_real_file_system_fills_up_and_recovers() {
     assert_eq!(found.len() as i32, end);
     assert_eq!(found[next as usize], "resumed");
     engine.close().unwrap();
+}
+
+#[test]
+fn a_front_can_be_deleted_on_a_real_file_system_without_a_free_block() {
+    let Some(tmpfs) = Tmpfs::mount(8) else { return };
+    let data = tmpfs.path().join("data");
+    let engine = Engine::open(&data).unwrap();
+    let partition = small(&engine, "t", Ack::Synced, "524288");
+    let id = engine.session().unwrap().producer_id();
+    let (end, error) = fill(&partition, id, 0);
+    check_no_space(&error, "t-0");
+    let ballast = tmpfs.path().join("ballast");
+    let _ = std::fs::write(&ballast, vec![1; 8 << 20]);
+    assert!(std::fs::write(tmpfs.path().join("more"), [1]).is_err());
+    let start = end as u64 - 1;
+    partition.delete_before(start).unwrap();
+    assert_eq!(read(&engine, "t", 0).len(), 1);
+    let at = partition
+        .blocking_append(&numbered(id, end, &["after"]))
+        .unwrap();
+    assert_eq!(at.offset, end as u64);
+    engine.close().unwrap();
+    drop((partition, engine));
+    let engine = Engine::open(&data).unwrap();
+    assert_eq!(read(&engine, "t", 0).len(), 2);
+    let partition = engine.topic("t").unwrap().partition(0).unwrap();
+    let batch = numbered(id, end - 1, &[&format!("{:0300}", end - 1)]);
+    assert!(partition.blocking_append(&batch).unwrap().duplicate);
 }

@@ -11,7 +11,7 @@ use log_engine::{Ack, Engine};
 use crate::world::{World, config, numbered, one_partition, plain, read, record, values};
 
 /// The smallest executor there is.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

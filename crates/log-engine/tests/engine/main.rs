@@ -19,18 +19,24 @@
 mod hooked_disk;
 
 mod acks;
+mod added_partitions;
 mod bad_input;
 mod close;
 mod crashes;
 mod explain;
+mod feeding;
 mod full_disk;
 mod futures;
 mod group_commit;
 mod idle;
 mod opening;
+mod panics;
 mod permissions;
 mod read_only;
 mod readers;
+#[cfg(target_os = "linux")]
+mod readers_owned;
+mod readers_stream;
 mod retention;
 mod sessions;
 mod topics;

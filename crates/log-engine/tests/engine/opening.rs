@@ -112,7 +112,7 @@ fn open_after(change: impl Fn(&MemoryDisk)) -> OpenError {
 
 #[test]
 fn damaged_metadata_is_refused_with_file_and_next_step() {
-    for file in ["format", "topics"] {
+    for file in ["format", "topics", "names"] {
         let bytes = made_world().disk.read_file(file).unwrap();
         for position in [0, 4, bytes.len() as u64 - 1] {
             let error = open_after(|disk| disk.corrupt(file, position, 1).unwrap());
@@ -120,7 +120,7 @@ fn damaged_metadata_is_refused_with_file_and_next_step() {
                 panic!("{file} at {position}: {error}");
             };
             let text = error.to_string();
-            let says = text.contains(&format!("memory:{file}")) && text.contains("oncelog verify");
+            let says = text.contains(&format!("memory:{file}")) && text.contains("oncelog repair");
             assert!(says, "{text}");
         }
         let error = open_after(|disk| disk.write_file(file, &bytes[..bytes.len() / 2]).unwrap());
@@ -128,8 +128,14 @@ fn damaged_metadata_is_refused_with_file_and_next_step() {
         let error = open_after(|disk| disk.write_file(file, b"").unwrap());
         assert!(matches!(error, OpenError::StateFile(_)), "{error}");
     }
-    let error = open_after(|disk| disk.remove("topics").unwrap());
-    assert!(error.to_string().contains("topics"), "{error}");
+    // Also where no name was ever opened: nothing else tells.
+    for file in ["topics", "names"] {
+        let error = open_after(|disk| disk.remove(file).unwrap());
+        assert!(matches!(error, OpenError::StateFile(_)), "{file}: {error}");
+        let text = error.to_string();
+        let advice = "is missing; put an undamaged copy of the file back, or run `oncelog repair`";
+        assert!(text.contains(&format!("{file} {advice}")), "{text}");
+    }
 }
 
 #[test]
@@ -224,6 +230,33 @@ fn damage_in_one_log_does_not_take_the_others_away() {
         Ok(record) => assert_eq!(record.value().unwrap(), &b"c"[..]),
         Err(error) => assert!(error.to_string().contains(file), "{error}"),
     }
+}
+
+#[test]
+fn a_log_of_which_nothing_can_be_opened_is_not_read_as_an_empty_one() {
+    let world = World::new();
+    let engine = world.open();
+    let topic = engine
+        .create_topic("t", 2, crate::world::config(Ack::Synced))
+        .unwrap();
+    for partition in 0..2 {
+        let partition = topic.partition(partition).unwrap();
+        partition.blocking_append(&plain("a")).unwrap();
+    }
+    engine.close().unwrap();
+    drop((engine, topic));
+    // Both slots of the stable mark.
+    for position in [100, 612] {
+        world.disk.corrupt("t-0/marks", position, 1).unwrap();
+        world.disk.corrupt("t-0/marks", position - 90, 1).unwrap();
+    }
+    let engine = world.open();
+    let read = |partition| engine.reader("t").partition(partition).open();
+    let error = read(0).err().unwrap();
+    assert!(error.to_string().contains("t-0/marks"), "{error}");
+    assert!(engine.reader("t").open().is_err());
+    let whole = read(1).unwrap().blocking_iter().next().unwrap().unwrap();
+    assert_eq!(whole.value().unwrap(), &b"a"[..]);
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn directories_are_0700_and_files_0600_whatever_the_umask() {
             "lock",
             "log",
             "marks",
+            "names",
             "producer-ids",
             "segment",
             "snapshot",

@@ -157,9 +157,9 @@ impl Hook for Images {
     }
 }
 
-type Step = fn(&log_engine::Engine);
+pub(crate) type Step = fn(&log_engine::Engine);
 
-fn images_during(step: Step, prepare: Step) -> Vec<(String, MemoryDisk)> {
+pub(crate) fn images_during(step: Step, prepare: Step) -> Vec<(String, MemoryDisk)> {
     let world = World::new();
     let images = Arc::new(Images {
         disk: world.disk.clone(),

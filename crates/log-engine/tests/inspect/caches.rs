@@ -219,6 +219,23 @@ fn index_that_points_elsewhere_is_found() {
     }
 }
 
+#[test]
+fn index_that_a_power_cut_left_empty_is_noted() {
+    let directory = one_log(TopicConfig::default());
+    let path = directory.path().join("orders-0/00000000000000000000.index");
+    let whole = fs::read(&path).unwrap();
+    for left in [Vec::new(), vec![0; whole.len()]] {
+        fs::write(&path, &left).unwrap();
+        let report = check(directory.path());
+        assert_eq!(report.problems, [], "{} bytes", left.len());
+        let name = path.to_str().unwrap();
+        assert!(report.notes[0].contains(name), "{:?}", report.notes);
+    }
+    // With anything in it, it was written, and is damaged.
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(about(&check(directory.path()), &path).len(), 1);
+}
+
 /// A log with segments that are long enough for index entries.
 fn one_log(config: TopicConfig) -> tempfile::TempDir {
     let directory = tempfile::TempDir::new().unwrap();

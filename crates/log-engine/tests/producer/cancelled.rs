@@ -13,6 +13,9 @@ use crate::lossy::Lossy;
 use crate::ways::send;
 use crate::world::{World, config, read};
 
+/// Futures that a round drops.
+const EACH: usize = 200;
+
 /// SplitMix64.
 struct Random(u64);
 
@@ -25,30 +28,56 @@ impl Random {
     }
 }
 
+/// What became of a future.
+enum Ended<T> {
+    Done(T),
+    /// It was dropped while it waited.
+    Dropped,
+    /// It was dropped before anything had been asked of it.
+    Untouched,
+}
+
 // Polls a future a few times and drops it, unless it is done before.
-fn poll_and_drop<F: Future>(future: F, random: &mut Random) -> Option<F::Output> {
+fn poll_and_drop<F: Future>(future: F, random: &mut Random) -> Ended<F::Output> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..random.below(4) {
+    let polls = random.below(4);
+    for _ in 0..polls {
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return Some(value);
+            return Ended::Done(value);
         }
         if random.below(2) == 0 {
             std::thread::yield_now();
         }
     }
-    None
+    match polls {
+        0 => Ended::Untouched,
+        _ => Ended::Dropped,
+    }
+}
+
+/// Futures that were dropped while they waited.
+#[derive(Debug, Default)]
+struct Dropped {
+    sends: usize,
+    tickets: usize,
+    /// Of these nobody can say whether the record was handed over.
+    appends: usize,
+    flushes: usize,
+    resolves: usize,
 }
 
 #[derive(Default)]
 struct Seen {
     /// Values that were handed over, by the ids that their tickets had.
     ids: Vec<(AppendId, String)>,
+    /// What some of them were resolved to, soon after.
+    early: Vec<(AppendId, Resolution)>,
     /// Values of `append`s that were dropped: handed over, or not.
     maybe: Vec<String>,
     /// Values that certainly were not handed over.
     never: Vec<String>,
-    dropped: usize,
+    dropped: Dropped,
 }
 
 fn step(n: u64, (engine, producer): (&Engine, &Producer), random: &mut Random, seen: &mut Seen) {
@@ -57,46 +86,50 @@ fn step(n: u64, (engine, producer): (&Engine, &Producer), random: &mut Random, s
     let mut note = |ticket: &Ticket| seen.ids.push((ticket.id().clone(), value.clone()));
     match random.below(8) {
         0..4 => match poll_and_drop(producer.send(record), random) {
-            Some(ticket) => {
+            Ended::Done(ticket) => {
                 let ticket = ticket.unwrap();
                 note(&ticket);
                 match random.below(3) {
                     0 => drop(ticket),
                     _ => {
                         let answer = poll_and_drop(ticket.into_future(), random);
-                        seen.dropped += usize::from(answer.is_none());
+                        seen.dropped.tickets += usize::from(matches!(answer, Ended::Dropped));
                     }
                 }
             }
-            None => {
+            unsent => {
                 seen.never.push(value);
-                seen.dropped += 1;
+                seen.dropped.sends += usize::from(matches!(unsent, Ended::Dropped));
             }
         },
         4..6 => match poll_and_drop(producer.append(record), random) {
-            Some(Ok(_)) => seen.maybe.push(value),
-            Some(Err(error)) => match error.append_id() {
+            Ended::Done(Ok(_)) => seen.maybe.push(value),
+            Ended::Done(Err(error)) => match error.append_id() {
                 Some(id) => seen.ids.push((id.clone(), value)),
                 None => seen.never.push(value),
             },
-            None => {
+            Ended::Dropped => {
                 seen.maybe.push(value);
-                seen.dropped += 1;
+                seen.dropped.appends += 1;
             }
+            Ended::Untouched => seen.never.push(value),
         },
         6 => {
             if let Ok(ticket) = producer.try_send(record) {
                 note(&ticket);
             }
             let flushed = poll_and_drop(producer.flush(), random);
-            seen.dropped += usize::from(flushed.is_none());
+            seen.dropped.flushes += usize::from(matches!(flushed, Ended::Dropped));
         }
         _ => {
             let Some(id) = seen.ids.last().map(|(id, _)| id.clone()) else {
                 return;
             };
-            let asked = poll_and_drop(engine.resolve(&id), random);
-            seen.dropped += usize::from(asked.is_none());
+            match poll_and_drop(engine.resolve(&id), random) {
+                Ended::Done(resolution) => seen.early.push((id, resolution.unwrap())),
+                Ended::Dropped => seen.dropped.resolves += 1,
+                Ended::Untouched => {}
+            }
         }
     }
 }
@@ -105,21 +138,37 @@ fn step(n: u64, (engine, producer): (&Engine, &Producer), random: &mut Random, s
 fn ten_thousand_futures_dropped_at_random_awaits() {
     let seed = std::env::var("ONCELOG_SEED").map_or(1, |text| text.parse().unwrap());
     println!("ONCELOG_SEED={seed}");
-    let (mut written, mut not_written) = (0, 0);
-    for round in 0..10 {
-        let counts = drop_a_thousand(seed + round);
-        written += counts.0;
-        not_written += counts.1;
+    let mut counts = Counts::default();
+    // Each on its own log: what it was resolved to is looked up in all of it.
+    for round in 0..10_000 / EACH {
+        drop_some(seed + round as u64, &mut counts);
     }
-    println!("{written} written, {not_written} not");
-    assert!(
-        written > 1_000 && not_written > 100,
-        "{written} {not_written}"
-    );
+    println!("{counts:?}");
+    let Counts {
+        dropped,
+        written,
+        not_written,
+        early,
+    } = counts;
+    assert!(dropped.sends + dropped.tickets >= 10_000);
+    assert!(dropped.sends > 100 && dropped.tickets > 1_000);
+    assert!(dropped.appends > 1_000 && dropped.flushes > 500 && dropped.resolves > 100);
+    assert!(written > 1_000 && not_written > 100 && early > 50);
 }
 
-// Returns how many records with known ids are written, and how many not.
-fn drop_a_thousand(seed: u64) -> (u32, u32) {
+/// Of all rounds.
+#[derive(Debug, Default)]
+struct Counts {
+    dropped: Dropped,
+    /// Records with known ids, as they were resolved in the end.
+    written: u32,
+    not_written: u32,
+    /// Resolved before, too, to the same.
+    early: usize,
+}
+
+// Drops futures of which it is known whether their records were handed over, and others.
+fn drop_some(seed: u64, counts: &mut Counts) {
     let mut random = Random(seed);
     let world = World::new();
     let engine = world.open();
@@ -143,7 +192,7 @@ fn drop_a_thousand(seed: u64) -> (u32, u32) {
     let hasty = open(bad, Duration::from_millis(3));
     let mut seen = Seen::default();
     let mut n = 0;
-    while seen.dropped < 1_000 {
+    while seen.dropped.sends + seen.dropped.tickets < EACH {
         let producer = if random.below(3) == 0 {
             &hasty
         } else {
@@ -173,18 +222,21 @@ fn drop_a_thousand(seed: u64) -> (u32, u32) {
             assert_eq!(twice, None, "at {partition}@{offset}");
         }
     }
-    let (mut written, mut not_written) = (0, 0);
+    for (id, early) in &seen.early {
+        assert_eq!(engine.blocking_resolve(id).unwrap(), *early, "{id}");
+    }
+    counts.early += seen.early.len();
     for (id, value) in &seen.ids {
         let place = places.remove(value);
         match engine.blocking_resolve(id).unwrap() {
             Resolution::Written { offset } => {
                 let partition: u32 = id.to_string().split('/').nth(1).unwrap().parse().unwrap();
                 assert_eq!(place, Some((partition, offset.unwrap())), "{id} {value}");
-                written += 1;
+                counts.written += 1;
             }
             Resolution::NotWritten => {
                 assert_eq!(place, None, "{id} {value}");
-                not_written += 1;
+                counts.not_written += 1;
             }
             Resolution::Forgotten(why) => panic!("{id}: {why}"),
             other => panic!("{other:?}"),
@@ -200,5 +252,10 @@ fn drop_a_thousand(seed: u64) -> (u32, u32) {
     // And a session that had no part in it works as ever.
     let producer = engine.producer().open().unwrap();
     send(&producer, "after").blocking_wait().unwrap();
-    (written, not_written)
+    let dropped = &mut counts.dropped;
+    dropped.sends += seen.dropped.sends;
+    dropped.tickets += seen.dropped.tickets;
+    dropped.appends += seen.dropped.appends;
+    dropped.flushes += seen.dropped.flushes;
+    dropped.resolves += seen.dropped.resolves;
 }

@@ -3,15 +3,20 @@
 use log_engine::{Ack, Resolution};
 
 use crate::ways::{send, wait_until};
-use crate::world::{World, config, values};
+use crate::world::{World, config, in_epoch, values};
 
 const EXPIRY_MS: u32 = 60_000;
 
 // A topic whose producers are forgotten after a minute; and lets the log look for such ones.
 fn world() -> (World, log_engine::Engine) {
+    world_under("strict")
+}
+
+fn world_under(policy: &str) -> (World, log_engine::Engine) {
     let world = World::new();
     let engine = world.open();
     let mut settings = config(Ack::Synced);
+    settings.set("producer.unknown", policy).unwrap();
     let expiry = EXPIRY_MS.to_string();
     settings.set("producer.id.expiration.ms", &expiry).unwrap();
     engine.create_topic("t", 1, settings).unwrap();
@@ -111,4 +116,25 @@ fn a_named_producer_is_never_forgotten() {
     assert_eq!((skipped.duplicate, skipped.offset), (true, None));
     let at = named.blocking_append(record(2)).unwrap();
     assert_eq!((at.duplicate, at.offset), (false, Some(3)));
+}
+
+#[test]
+fn under_the_policy_kafka_what_was_written_before_is_found_all_the_same() {
+    let (world, engine) = world_under("kafka");
+    let producer = engine.producer().open().unwrap();
+    let ids = ["first", "second"].map(|value| {
+        let ticket = send(&producer, value);
+        let id = ticket.id().clone();
+        ticket.blocking_wait().unwrap();
+        id
+    });
+    forget_all(&world, &engine);
+    // A late try of the first batch is taken, and then the log knows of nothing else.
+    let (producer_id, epoch) = producer.identity();
+    let late = in_epoch(producer_id, epoch, 0, &["first"]);
+    let partition = engine.topic("t").unwrap().partition(0).unwrap();
+    let again = partition.blocking_append(&late).unwrap();
+    assert_eq!((again.offset, again.duplicate), (2, false));
+    let written = Resolution::Written { offset: Some(1) };
+    assert_eq!(engine.blocking_resolve(&ids[1]).unwrap(), written);
 }

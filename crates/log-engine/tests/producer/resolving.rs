@@ -235,6 +235,54 @@ fn a_session_is_remembered_while_a_batch_may_come_again() {
     assert_eq!(read(&engine, "t", 0).len(), usize::from(outcome.is_ok()));
 }
 
+/// I32: neither the disk nor a producer makes it wait for ever.
+#[test]
+fn a_question_ends_in_time_and_can_be_asked_again() {
+    for is_answered in [true, false] {
+        let world = World::new();
+        let timeout = Duration::from_secs(5);
+        let engine = world.builder().append_timeout(timeout).open().unwrap();
+        topic(&engine, 1, Ack::Synced);
+        let patience = Duration::from_secs(if is_answered { 1 } else { 100_000 });
+        let producer = engine.producer().delivery_timeout(patience).open().unwrap();
+        send(&producer, "first").blocking_wait().unwrap();
+        let gate = world.disk.hold_syncs();
+        let ticket = send(&producer, "slow");
+        let id = ticket.id().clone();
+        if is_answered {
+            world.clock.advance(1_000);
+            assert!(ticket.blocking_wait().unwrap_err().is_outcome_unknown());
+        }
+        let ask = || {
+            let asking = std::thread::spawn({
+                let (engine, id) = (engine.clone(), id.clone());
+                move || engine.blocking_resolve(&id)
+            });
+            wait_until("an answer", || {
+                world.clock.advance(100);
+                std::thread::sleep(Duration::from_millis(1));
+                asking.is_finished()
+            });
+            asking.join().unwrap()
+        };
+        let error = ask().unwrap_err();
+        let ResolveError::TimedOut { timeout_ms, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(timeout_ms, 5_000);
+        let error = log_engine::Error::from(error);
+        assert!(error.to_string().contains("resolve again"), "{error}");
+        assert_eq!(error.action(), log_engine::Action::Retry);
+        drop(gate);
+        assert_eq!(ask().unwrap(), written(1));
+        // The record was not fenced off by the question.
+        assert_eq!(
+            send(&producer, "next").blocking_wait().unwrap().offset,
+            Some(2)
+        );
+    }
+}
+
 #[test]
 fn a_closed_engine_resolves_nothing() {
     let engine = World::new().open();
@@ -244,7 +292,9 @@ fn a_closed_engine_resolves_nothing() {
     engine.close().unwrap();
     let error = engine.blocking_resolve(&id).unwrap_err();
     assert!(matches!(error, ResolveError::Closed), "{error}");
-    let skipped: log_engine::AppendId = "t/0/0.0.-1.0".parse().unwrap();
+    let skipped: log_engine::AppendId = "t/0/0.0.-1.0/00000000000000000000000000000001"
+        .parse()
+        .unwrap();
     let engine = Engine::in_memory();
     let resolution = engine.blocking_resolve(&skipped).unwrap();
     assert_eq!(resolution, Resolution::Written { offset: None });

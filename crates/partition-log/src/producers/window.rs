@@ -61,7 +61,7 @@ impl OlderBatches {
     /// For windows of `window` batches, the newest included.
     pub(crate) fn new(window: u32) -> OlderBatches {
         let limit = window - 1;
-        let store = if index(limit) <= NARROW {
+        let store = if index(limit) == NARROW {
             Store::Narrow(Slab::default())
         } else {
             Store::Wide {

@@ -1,7 +1,7 @@
 //! Expiry, deletion of the front, and what is known afterwards.
 
 use partition_log::PartitionConfig;
-use segment_storage::{names, truncate};
+use segment_storage::{Disk, names, truncate};
 
 use crate::harness::{Answer, DAY, World, kafka, p7, place, snapshot_path, strict};
 
@@ -364,4 +364,125 @@ fn truncation_and_deletion_go_together() {
             .read_file(&format!("t-0/{}", names::segment(0)))
             .is_err()
     );
+}
+
+/// Segments of 1, 1 and 8 batches of producers 7 and 8, and an active one; snapshots as given.
+fn full_disk(snapshots: impl Fn(u64) -> bool) -> World {
+    let mut world = World::new(strict());
+    for (from, to) in [(0, 1), (1, 2), (2, 10), (10, 11)] {
+        for n in from..to {
+            let sent = p7(n / 2, n / 2).of(7 + i64::from(n % 2)).bytes(500);
+            assert!(matches!(world.send(sent), Answer::Ok(_, _)));
+        }
+        if to < 11 {
+            world.roll();
+        }
+    }
+    world.commit();
+    partition_log::snapshot::remove_where(&place(&world.disk), |o| !snapshots(o)).unwrap();
+    world.disk.set_free_bytes(0);
+    world
+}
+
+fn segments(world: &World) -> Vec<u64> {
+    let entries = world.disk.list("t-0").unwrap();
+    let bases = entries
+        .iter()
+        .filter_map(|e| names::offset_of(&e.name, "log"));
+    bases.collect()
+}
+
+/// I13 and I18 at once.
+#[test]
+fn deleting_on_a_full_disk_frees_space_and_forgets_nobody() {
+    // What snapshot 2 covers goes, and makes room for one that covers the rest.
+    for kept in [vec![2], vec![10], vec![2, 10]] {
+        let mut world = full_disk(|offset| kept.contains(&offset));
+        assert_eq!(world.snapshots(), kept);
+        let before = world.producers();
+        world.delete_before(10);
+        assert_eq!(world.log.reader().log_start_offset(), 10);
+        assert_eq!(segments(&world), [10], "{kept:?}");
+        assert!(world.disk.free_bytes().unwrap() > 4_000, "{kept:?}");
+        for crash in [World::kill, World::power_cut] {
+            crash(&mut world);
+            assert!(!world.opened.history_lost, "{kept:?}");
+            assert_eq!(world.producers(), before, "{kept:?}");
+            assert_eq!(world.values().len(), 1, "{kept:?}");
+        }
+    }
+}
+
+/// Without any snapshot, the indexes of what goes make room for one: they are caches.
+#[test]
+fn indexes_make_room_for_a_snapshot() {
+    let mut world = World::new(strict());
+    for n in 0..20 {
+        world.send(p7(n, n).bytes(9_000));
+    }
+    world.roll();
+    world.send(p7(20, 20));
+    world.commit();
+    world.disk.remove_all_snapshots();
+    world.disk.set_free_bytes(0);
+    world.delete_before(20);
+    assert_eq!(segments(&world), [20]);
+    assert_eq!(world.snapshots(), [20]);
+    world.power_cut();
+    assert!(!world.opened.history_lost);
+    assert_eq!(world.send(p7(16, 16).bytes(9_000)), Answer::Dup(16, 16));
+    assert_eq!(world.send(p7(20, 20)), Answer::Dup(20, 20));
+    assert_eq!(world.send(p7(22, 22)), Answer::Refused(45));
+}
+
+/// Where there is no space even for that, nothing is lost: what must stay goes later.
+#[test]
+fn what_a_full_disk_keeps_from_going_goes_when_there_is_space() {
+    for later in [0, 1, 2] {
+        let mut world = full_disk(|_| false);
+        for base in [0, 1, 2] {
+            world
+                .disk
+                .remove(&format!("t-0/{}", names::index(base)))
+                .unwrap();
+        }
+        world.disk.set_free_bytes(0);
+        let before = world.producers();
+        world.delete_before(10);
+        assert_eq!(world.log.reader().log_start_offset(), 10);
+        assert_eq!(world.values().len(), 1);
+        assert_eq!(segments(&world), [0, 1, 2, 10]);
+        world.disk.set_free_bytes(10_000);
+        match later {
+            0 => world.delete_before(10),
+            1 => world.delete_before(3),
+            _ => world.kill(),
+        }
+        assert_eq!(segments(&world), [10], "{later}");
+        assert_eq!(world.log.reader().log_start_offset(), 10);
+        world.power_cut();
+        assert!(!world.opened.history_lost);
+        assert_eq!(world.producers(), before, "{later}");
+        assert_eq!(world.values().len(), 1);
+    }
+}
+
+/// A snapshot that cannot be read covers nothing.
+#[test]
+fn damaged_snapshot_lets_nothing_go_on_a_full_disk() {
+    let mut world = full_disk(|offset| offset == 2);
+    world.disk.corrupt(&snapshot_path(2), 30, 1).unwrap();
+    for base in [0, 1, 2] {
+        world
+            .disk
+            .remove(&format!("t-0/{}", names::index(base)))
+            .unwrap();
+    }
+    world.disk.set_free_bytes(0);
+    let before = world.producers();
+    world.delete_before(10);
+    assert_eq!(segments(&world), [0, 1, 2, 10]);
+    world.kill();
+    assert!(!world.opened.history_lost);
+    assert_eq!(world.producers(), before);
 }

@@ -89,6 +89,26 @@ fn case_089_damaged_snapshots_are_removed_and_the_state_made_anew() {
     }
 }
 
+#[test]
+fn files_that_a_crash_left_unfinished_are_removed() {
+    let mut world = World::new(strict());
+    ten(&mut world);
+    world.commit();
+    let left = ["snapshot.tmp", "footer.tmp", "index.tmp"];
+    let left = left.map(|end| path(&format!("00000000000000000007.{end}")));
+    // Whose file this is nobody here can tell.
+    let foreign = path("notes.tmp");
+    for name in left.iter().chain([&foreign]) {
+        world.disk.write_file(name, b"half of").unwrap();
+    }
+    world.kill();
+    for name in &left {
+        assert!(world.disk.read_file(name).is_err(), "{name}");
+    }
+    assert_eq!(world.disk.read_file(&foreign).unwrap(), b"half of");
+    assert_eq!(world.send(p7(9, 9)), dup(9));
+}
+
 /// A log that begins at `start`, with the snapshots of all offsets given.
 fn with_snapshots(start: u64, records: u64, offsets: &[u64]) -> World {
     let mut world = World::new(strict());

@@ -2,6 +2,7 @@
 
 mod file;
 mod lock;
+mod root;
 
 use std::any::Any;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -202,6 +203,15 @@ impl Disk for OsDisk {
 
     fn display(&self, name: &str) -> String {
         self.root.join(name).display().to_string()
+    }
+
+    fn host_path(&self, name: &str) -> Option<PathBuf> {
+        self.path(name).ok()
+    }
+
+    fn link(&self, host_path: &Path, name: &str) -> io::Result<()> {
+        self.check_writable()?;
+        fs::hard_link(host_path, self.path(name)?)
     }
 }
 

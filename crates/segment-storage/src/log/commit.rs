@@ -123,6 +123,7 @@ impl SegmentedLog {
             jump_to: 0,
             generation: self.generation,
             clean,
+            last_append_ms: segment.last_append_ms(),
         }
     }
 
@@ -136,6 +137,15 @@ impl SegmentedLog {
         (!dirty && !self.is_resting).then(|| oldest.clone())
     }
 
+    /// All segments that were rolled and synced and are not sealed yet, oldest first: their reserved
+    /// tails may be the space that a seal needs.
+    pub fn unsealed(&self) -> Vec<Arc<Segment>> {
+        let is_dirty =
+            |segment: &&Arc<Segment>| self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, segment));
+        let rolled = self.unsealed.iter().filter(|_| !self.is_resting);
+        rolled.filter(|s| !is_dirty(s)).cloned().collect()
+    }
+
     /// Takes note that a segment was sealed.
     pub fn sealed(&mut self, segment: &Arc<Segment>) {
         self.unsealed.retain(|s| !Arc::ptr_eq(s, segment));
@@ -147,7 +157,7 @@ impl SegmentedLog {
     }
 
     /// The ceiling to raise to, when half of the last step is used: write it
-    /// ([`crate::Marks::write_ceiling`]), sync, then call [`SegmentedLog::raise_ceiling`]. Steps double
+    /// ([`crate::Marks::write_ceiling`]), sync, then call [`SegmentedLog::raise_ceiling`]. Steps grow
     /// while raises come less than a second apart, and halve otherwise.
     pub fn ceiling_due(&mut self, now_ms: u64) -> Option<u64> {
         self.is_ceiling_due()
@@ -186,6 +196,9 @@ impl SegmentedLog {
         }
         if let Some(active) = self.active.take() {
             active.segment.cut()?;
+        }
+        for segment in self.view.segments.load().iter() {
+            segment.store_rebuilt_index();
         }
         let mark = self.mark_at_end(true);
         // A jump to the ceiling that no batch followed yet must survive; else none is needed.
@@ -226,6 +239,7 @@ impl SegmentedLog {
                 jump_to: 0,
                 generation: self.generation,
                 clean,
+                last_append_ms: 0,
             },
         };
         StableMark {

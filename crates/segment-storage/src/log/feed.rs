@@ -44,6 +44,7 @@ impl SegmentedLog {
         Some(Wanted {
             place: self.place.clone(),
             marks: self.marks.clone(),
+            latch: self.latch.clone(),
             number: self.prepared_count,
             capacity,
             resume,

@@ -10,8 +10,9 @@ use crate::segment::{Place, Segment};
 
 impl SegmentedLog {
     /// Moves the log's start up, durably, then removes the segments that lie wholly below it. The
-    /// active segment stays. A start that is not above the present one changes nothing. All steps
-    /// of [`SegmentedLog::begin_drop`] in one, for callers without a lock.
+    /// active segment stays. A start that is not above the present one changes nothing, but what an
+    /// earlier move left is removed. All steps of [`SegmentedLog::begin_drop`] in one, for callers
+    /// without a lock.
     ///
     /// # Errors
     /// What the disk says; the start may have moved durably, and files be left, which the next
@@ -36,12 +37,13 @@ impl SegmentedLog {
     /// What the disk says; the next open removes what is left.
     pub fn drop_deleted(&mut self) -> io::Result<Vec<Arc<Segment>>> {
         let start = self.marks.start().map_err(io::Error::other)?;
-        let mark = self.marks.mark().map_err(io::Error::other)?;
+        let mark = self.marks.synced_mark().map_err(io::Error::other)?;
         let dropping = FrontDrop {
             place: self.place.clone(),
             marks: self.marks.clone(),
             start,
             mark_base: AtomicU64::new(mark.segment_base),
+            keep_above: AtomicU64::new(u64::MAX),
         };
         let gone = self.dropped(&dropping);
         dropping.remove(&gone)?;
@@ -50,7 +52,7 @@ impl SegmentedLog {
 
     /// Begins to move the log's start up: [`FrontDrop::write`] without the lock, then
     /// [`SegmentedLog::dropped`] under it, then [`FrontDrop::remove`] without it. One at a time for
-    /// each log. `None` when the start is not above the present one.
+    /// each log. `None` when the start is not above the present one, and nothing below it is left.
     ///
     /// # Panics
     /// When `start` is above the published end.
@@ -59,13 +61,16 @@ impl SegmentedLog {
             start.offset <= self.view.published(),
             "the start stays below the published end"
         );
-        let (place, marks) = (self.place.clone(), self.marks.clone());
-        let mark_base = AtomicU64::new(0);
-        (start.offset > self.view.start()).then_some(FrontDrop {
-            place,
-            marks,
-            start,
-            mark_base,
+        let present = self.view.start();
+        (start.offset > present || self.view.has_deleted()).then(|| FrontDrop {
+            place: self.place.clone(),
+            marks: self.marks.clone(),
+            start: LogStart {
+                offset: start.offset.max(present),
+                ..start
+            },
+            mark_base: AtomicU64::new(0),
+            keep_above: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -81,7 +86,11 @@ impl SegmentedLog {
         // The segment that the stable mark is in stays until the mark has moved on: a mark that names
         // a file that is gone would look like damage.
         let mark_base = dropping.mark_base.load(Ordering::Relaxed);
-        let may_go = |s: &&Arc<Segment>| s.footer().is_some() && s.base_offset() < mark_base;
+        let keep_above = dropping.keep_above.load(Ordering::Relaxed);
+        let may_go = |s: &&Arc<Segment>| {
+            let ended = s.footer().is_some_and(|f| f.next_offset <= keep_above);
+            ended && s.base_offset() < mark_base
+        };
         let gone: Vec<_> = segments[..keep]
             .iter()
             .take_while(may_go)
@@ -101,17 +110,31 @@ pub struct FrontDrop {
     start: LogStart,
     /// Base offset of the segment that the durable stable mark is in.
     mark_base: AtomicU64,
+    keep_above: AtomicU64,
 }
 
 impl FrontDrop {
+    /// Has segments that end above `offset` stay for now, though they lie below the start.
+    /// `u64::MAX`: none, as in the beginning.
+    pub fn keep_above(&self, offset: u64) {
+        self.keep_above.store(offset, Ordering::Relaxed);
+    }
+
+    /// Whether [`FrontDrop::keep_above`] holds something back.
+    pub fn is_partial(&self) -> bool {
+        self.keep_above.load(Ordering::Relaxed) < u64::MAX
+    }
+
     /// Makes the new start durable, before anything below it is removed.
     ///
     /// # Errors
     /// What the disk says.
     pub fn write(&self) -> io::Result<()> {
-        let mark = self.marks.mark().map_err(io::Error::other)?;
         self.marks.write_start(&self.start)?;
         self.marks.sync()?;
+        // Not the newest: one that the committer wrote while the sync ran may be torn by a power
+        // cut, and then the one before it counts.
+        let mark = self.marks.synced_mark().map_err(io::Error::other)?;
         self.mark_base.store(mark.segment_base, Ordering::Relaxed);
         Ok(())
     }

@@ -16,6 +16,9 @@ pub(super) struct FileScan {
     next_offset: u64,
     first_generation: i32,
     pub(super) generation: i32,
+    /// The offset of the batch that begins, or would, where the stable mark says that one does; in
+    /// the mark's segment.
+    offset_at_mark: Option<u64>,
     /// Why it ended before the file did.
     pub(super) invalid: Option<Invalid>,
 }
@@ -86,13 +89,30 @@ impl Recovery {
         };
         let durable = in_mark.max(in_footer);
         if scan.tail >= durable {
-            return Ok(());
+            return self.refuse_other_batches(base, scan);
         }
         let reason = match &scan.invalid {
             Some(invalid) => invalid.to_string(),
             None => format!("the file has {} bytes, expected {durable}", scan.bytes),
         };
         Err(self.corrupt(&names::segment(base), scan.tail, scan.next_offset, reason))
+    }
+
+    // Whole batches that are not those that the mark was written for are another log's, or of
+    // another time (I22).
+    fn refuse_other_batches(&self, base: u64, scan: &FileScan) -> Result<(), Stop> {
+        let (position, next_offset) = (self.mark.position, self.mark.next_offset);
+        if base != self.mark.segment_base
+            || position == 0
+            || scan.offset_at_mark == Some(next_offset)
+        {
+            return Ok(());
+        }
+        let reason = match scan.offset_at_mark {
+            Some(found) => format!("offset {found} is at the stable mark, expected {next_offset}"),
+            None => format!("no batch begins at the stable mark (offset {next_offset})"),
+        };
+        Err(self.corrupt(&names::segment(base), position, base, reason))
     }
 
     // Segments are sealed oldest first: before one with a footer nothing can be torn. And a
@@ -127,7 +147,11 @@ impl Recovery {
             let generations = (low, self.generation);
             let mut scanner = Scanner::new(&*file, (0, base), file.len(), generations, Check::Crc);
             let mut first_generation = None;
+            let mut offset_at_mark = None;
             loop {
+                if scanner.position() == self.mark.position {
+                    offset_at_mark = Some(scanner.next_offset());
+                }
                 let invalid = match scanner.advance() {
                     Ok(Some(header)) => {
                         first_generation.get_or_insert(header.leader_epoch);
@@ -141,6 +165,7 @@ impl Recovery {
                     tail: scanner.position(),
                     bytes: file.len(),
                     next_offset: scanner.next_offset(),
+                    offset_at_mark,
                     first_generation: first_generation.unwrap_or(low),
                     generation: scanner.generation(),
                     invalid,
@@ -160,6 +185,7 @@ impl Recovery {
     ) -> Result<(), Stop> {
         let fail = |place: &Place, e| Stop::Open(io_error(place, name, e));
         let segment = Segment::resting(self.place.clone(), (base, previous_end), scan.tail);
+        segment.note_append(self.age_from(base, scan.tail));
         if scan.tail < scan.bytes {
             if !matches!(scan.invalid, Some(Invalid::Unwritten)) {
                 let given_up = scan.bytes - scan.tail;

@@ -48,6 +48,72 @@ fn create_without_a_value_for_each_pair_is_refused() {
 }
 
 #[test]
+fn repeated_value_survives_damage_to_either_slot() {
+    let disk = MemoryDisk::new();
+    let slots = create(&disk);
+    slots.write(0, &1_u64).unwrap();
+    slots.repeat(0).unwrap();
+    // Unsynced: the slot that holds the synced value is not touched.
+    assert_eq!(number(&disk.after_power_cut()).unwrap(), 0);
+    slots.sync().unwrap();
+    slots.repeat(0).unwrap();
+    let writes = disk.bytes_written();
+    slots.repeat(0).unwrap();
+    assert_eq!(disk.bytes_written(), writes, "both hold it");
+    for slot in [0, 512] {
+        let damaged = disk.after_kill();
+        damaged.corrupt("slots", slot + 12, 1).unwrap();
+        assert_eq!(number(&damaged).unwrap(), 1);
+        let slots = open(&damaged).unwrap();
+        assert_eq!((slots.damaged_slots(0).unwrap()), 1);
+        slots.repeat(0).unwrap();
+        assert_eq!(slots.damaged_slots(0).unwrap(), 0, "mended");
+        assert_eq!(number(&damaged).unwrap(), 1);
+    }
+    slots.write(0, &2_u64).unwrap();
+    assert_eq!(number(&disk.after_power_cut()).unwrap(), 1);
+    slots.sync().unwrap();
+    assert_eq!(number(&disk.after_power_cut()).unwrap(), 2);
+}
+
+#[test]
+fn slot_that_is_a_copy_of_the_other_one_is_damaged() {
+    let disk = MemoryDisk::new();
+    let slots = create(&disk);
+    slots.write(0, &1_u64).unwrap();
+    slots.sync().unwrap();
+    assert_eq!(
+        (
+            slots.valid_slots(0).unwrap(),
+            slots.damaged_slots(0).unwrap()
+        ),
+        (2, 0)
+    );
+    for (from, to) in [(0, 512), (512, 0)] {
+        let mut bytes = disk.read_file("slots").unwrap();
+        bytes.copy_within(from..from + 512, to);
+        let damaged = disk.after_kill();
+        damaged.write_file("slots", &bytes).unwrap();
+        let slots = open(&damaged).unwrap();
+        assert_eq!(
+            (
+                slots.valid_slots(0).unwrap(),
+                slots.damaged_slots(0).unwrap()
+            ),
+            (1, 1)
+        );
+        slots.repeat(0).unwrap();
+        assert_eq!(
+            (
+                slots.valid_slots(0).unwrap(),
+                slots.damaged_slots(0).unwrap()
+            ),
+            (2, 0)
+        );
+    }
+}
+
+#[test]
 fn newest_value_is_read_and_survives_after_sync() {
     let disk = MemoryDisk::new();
     let slots = create(&disk);
@@ -139,6 +205,27 @@ fn last_synced_value_survives_a_failed_sync_and_a_torn_write() {
         assert_eq!(number(&after).unwrap(), 1, "torn after {torn_at} bytes");
     }
     slots.sync().unwrap();
+    assert_eq!(number(&disk.after_power_cut()).unwrap(), 3);
+}
+
+#[test]
+fn what_a_failed_sync_lost_is_not_synced_by_the_next_one() {
+    let disk = MemoryDisk::new();
+    let slots = create(&disk);
+    slots.write(0, &1_u64).unwrap();
+    slots.sync().unwrap();
+    slots.write(0, &2_u64).unwrap();
+    disk.fail_syncs(1);
+    slots.sync().unwrap_err();
+    // Another pair's write and sync say nothing about this one.
+    slots.write(1, &10_u64).unwrap();
+    slots.sync().unwrap();
+    assert_eq!(slots.read_synced::<u64>(0).unwrap(), 1);
+    assert_eq!(number(&disk.after_power_cut()).unwrap(), 1);
+    // Written again it counts.
+    slots.write(0, &3_u64).unwrap();
+    slots.sync().unwrap();
+    assert_eq!(slots.read_synced::<u64>(0).unwrap(), 3);
     assert_eq!(number(&disk.after_power_cut()).unwrap(), 3);
 }
 

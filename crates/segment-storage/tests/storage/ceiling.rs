@@ -9,7 +9,7 @@ fn nothing_is_shown_before_there_is_a_durable_ceiling() {
     let disk = MemoryDisk::new();
     let place = place(disk.clone());
     crate::harness::create(&place);
-    let (log, found) = segment_storage::SegmentedLog::open(place, written(1 << 20), 1).unwrap();
+    let (log, found) = segment_storage::SegmentedLog::open(place, written(1 << 20), 1, 0).unwrap();
     assert!(found.clean);
     assert_eq!(log.ceiling(), 0);
     assert!(log.is_turn_due());

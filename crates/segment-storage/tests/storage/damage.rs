@@ -212,7 +212,7 @@ fn sealed_segment_of_another_length_is_corruption() {
 #[test]
 fn missing_segments_are_corruption() {
     for is_closed in [true, false] {
-        for (missing, reported) in [(0, 10), (10, 20), (20, 30), (30, 30)] {
+        for (missing, reported) in [(0, 10), (10, 10), (20, 20), (30, 30)] {
             let disk = forty(is_closed);
             disk.remove(&segment_path(missing)).unwrap();
             assert_corrupt(&disk, &segment_path(reported), 0, missing..missing + 10);
@@ -221,7 +221,7 @@ fn missing_segments_are_corruption() {
         let disk = forty(is_closed);
         disk.remove(&segment_path(10)).unwrap();
         disk.remove(&path(&names::footer(20))).unwrap();
-        assert_corrupt(&disk, &segment_path(20), 0, 10..20);
+        assert_corrupt(&disk, &segment_path(10), 0, 10..20);
     }
 }
 
@@ -270,7 +270,7 @@ fn missing_or_damaged_footers_are_made_anew_after_a_full_check() {
 
 fn open_error(disk: &MemoryDisk) -> OpenError {
     let before = contents(disk);
-    let opened = SegmentedLog::open(place(disk.clone()), synced(1 << 20), 2);
+    let opened = SegmentedLog::open(place(disk.clone()), synced(1 << 20), 2, 0);
     let error = opened.err().unwrap();
     assert!(before == contents(disk), "I26: nothing is written");
     error
@@ -281,7 +281,9 @@ fn files_of_another_log_or_release_are_refused() {
     let disk = forty(false);
     let mut other = place(disk.clone());
     other.log_id = LOG_ID + 1;
-    let error = SegmentedLog::open(other, synced(1 << 20), 2).err().unwrap();
+    let error = SegmentedLog::open(other, synced(1 << 20), 2, 0)
+        .err()
+        .unwrap();
     let OpenError::Foreign {
         file,
         found,

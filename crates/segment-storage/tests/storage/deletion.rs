@@ -1,10 +1,11 @@
 //! Deleting the front of a log.
 
-use segment_storage::{Disk, MemoryDisk, ReadError, names};
+use segment_storage::{Disk, LogStart, MemoryDisk, ReadError, names};
 
 use crate::harness::{
-    TestLog, files, numbered, path, place, read_all, segment_path, synced, value,
+    TestLog, create, files, numbered, path, place, read_all, segment_path, synced, value,
 };
+use crate::recorder::Recorder;
 
 /// Offsets 0 to 39 in segments of ten, the last of them active.
 fn forty(disk: &MemoryDisk) -> TestLog {
@@ -147,4 +148,43 @@ fn what_could_not_go_then_goes_after_the_next_open() {
     assert_eq!(segments(&disk.after_power_cut()), [40]);
     assert_eq!(log.entries(), []);
     assert_eq!(log.log.next_offset(), 41);
+}
+
+/// A slot that is written while it is being synced may be torn, and then the mark before it counts:
+/// what that one names must be there.
+#[test]
+fn mark_written_during_the_sync_of_the_start_takes_no_segment_that_is_needed() {
+    let recorder = Recorder::default();
+    let place = place(recorder.clone());
+    create(&place);
+    let mut log = TestLog::open(place, synced(1 << 20), 1);
+    for _ in 0..3 {
+        log.append_numbered(10, 100);
+        log.log.roll();
+    }
+    log.sync().unwrap();
+    // What is not synced keeps the mark behind while the rolled segments are sealed.
+    log.append_numbered(10, 100);
+    log.seal().unwrap();
+    log.sync().unwrap();
+    let marks = log.log.marks().clone();
+    let newest = marks.mark().unwrap();
+    assert_eq!(newest.segment_base, 30);
+    assert_eq!(marks.synced_mark().unwrap().segment_base, 0);
+    let start = LogStart {
+        offset: 30,
+        ..marks.start().unwrap()
+    };
+    let dropping = log.log.begin_drop(start).unwrap();
+    *recorder.on_sync.lock() = Some(Box::new(move || marks.write_mark(&newest).unwrap()));
+    dropping.write().unwrap();
+    let gone = log.log.dropped(&dropping);
+    dropping.remove(&gone).unwrap();
+    for torn in [0, 1] {
+        let disk = recorder.disk.after_power_cut();
+        disk.corrupt(&path("marks"), torn * 512 + 30, 1).unwrap();
+        let log = TestLog::open(crate::harness::place(disk), synced(1 << 20), 2);
+        assert_eq!(log.found.corruption, None, "slot {torn}");
+        assert_eq!(log.entries(), numbered(30, 40, 100), "slot {torn}");
+    }
 }

@@ -93,7 +93,8 @@ fn open_stops_where_what_is_there_cannot_be_synced() {
     for failing in 1..4 {
         let disk = disk.after_kill();
         disk.fail_syncs(failing);
-        let opened = segment_storage::SegmentedLog::open(place(disk.clone()), synced(1 << 20), 2);
+        let opened =
+            segment_storage::SegmentedLog::open(place(disk.clone()), synced(1 << 20), 2, 0);
         assert!(opened.is_err(), "R7: {failing}");
         disk.fail_syncs(0);
         let log = TestLog::open(place(disk), synced(1 << 20), 3);

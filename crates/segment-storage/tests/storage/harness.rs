@@ -60,12 +60,18 @@ pub(crate) struct TestLog {
 
 impl TestLog {
     pub(crate) fn open(place: Place, config: LogConfig, generation: i32) -> TestLog {
-        let (log, found) = SegmentedLog::open(place, config, generation).unwrap();
-        let mut opened = TestLog {
-            log,
-            found,
-            now_ms: 0,
-        };
+        TestLog::open_at(place, config, generation, 0)
+    }
+
+    /// Opens at that elapsed time.
+    pub(crate) fn open_at(
+        place: Place,
+        config: LogConfig,
+        generation: i32,
+        now_ms: u64,
+    ) -> TestLog {
+        let (log, found) = SegmentedLog::open(place, config, generation, now_ms).unwrap();
+        let mut opened = TestLog { log, found, now_ms };
         // As an engine does, so that what is appended can be shown.
         if opened.found.corruption.is_none() {
             opened.raise_ceiling().unwrap();

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod age;
 mod append;
+mod at_rest;
 mod ceiling;
 mod crashes;
 mod damage;

@@ -37,12 +37,15 @@ pub(crate) struct Image {
 }
 
 type Images = parking_lot::Mutex<Vec<Image>>;
+type OnSync = parking_lot::Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     pub(crate) disk: MemoryDisk,
     pub(crate) promises: Arc<Promises>,
     images: Arc<Images>,
+    /// What else happens during the next sync of a file.
+    pub(crate) on_sync: Arc<OnSync>,
 }
 
 impl Recorder {
@@ -156,6 +159,9 @@ impl DiskFile for RecordedFile {
     fn sync(&self) -> io::Result<()> {
         self.recorder
             .before(&format!("sync of {}", self.name.lock()));
+        if let Some(meanwhile) = self.recorder.on_sync.lock().take() {
+            meanwhile();
+        }
         self.file.sync()
     }
 
