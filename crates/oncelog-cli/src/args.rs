@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Why(Why),
     Dump(Dump),
     Verify(Verify),
+    Repair(Repair),
+    Backup(Backup),
+    Sim(Sim),
 }
 
 /// Send over a link that loses acknowledgements, restart, read everything back, and judge
@@ -232,8 +235,8 @@ pub(crate) struct Producers {
 /// A batch that the window holds with the same first sequence and number of records is taken to be
 /// that one again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  echo hello | oncelog produce words \
-                      && oncelog why words 0 --producer-id 0 --epoch 0 --sequence 0")]
+#[command(after_help = "Example:\n  echo hello | oncelog produce w \
+                      && oncelog why w 0 --producer-id 1000 --epoch 0 --sequence 0")]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Why {
     /// The topic
@@ -271,7 +274,74 @@ pub(crate) struct Dump {
 /// Check every file and invariant of a data directory, writing nothing
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog verify")]
-pub(crate) struct Verify {}
+pub(crate) struct Verify {
+    /// Also decompress and check every record in every batch
+    #[arg(long)]
+    pub(crate) deep: bool,
+}
+
+/// Say what a repair of a data directory would give up; with --apply, do it
+///
+/// Byte by byte. Everything that is whole is kept, also behind damage. What is replaced is kept aside, under
+/// names with .damaged. in them. Without --apply nothing is written, and damage ends with code 4.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog repair")]
+pub(crate) struct Repair {
+    /// Do it. Nobody else may have the directory open
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Begin a new lineage: needed after files of an older time were put back, so that no producer
+    /// id is handed out twice
+    #[arg(long, requires = "apply")]
+    pub(crate) new_lineage: bool,
+    /// The next producer id, where both slots of the allocator's file are lost: above every id that
+    /// was ever handed out
+    #[arg(long, value_name = "N", requires = "apply")]
+    #[arg(value_parser = clap::value_parser!(i64).range(1..=i64::MAX - 1000))]
+    pub(crate) producer_id_floor: Option<i64>,
+}
+
+/// Copy the data directory, also while a writer runs
+///
+/// Sealed segments are hard links where that is possible, the rest is copied. The copy is whole or not there. It is another lineage, which hands out other producer ids than
+/// the original: open it, and it is restored. Beside a running writer it holds what is durable by
+/// the stable marks.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  echo hello | oncelog produce words && oncelog backup copy")]
+pub(crate) struct Backup {
+    /// A directory that is missing or empty
+    pub(crate) to: PathBuf,
+}
+
+/// Simulate worlds full of faults, each from a seed
+///
+/// Every answer is judged by a model. A world is the engine on a simulated disk, producers that
+/// retry, restart and are replaced, readers, a network that loses and repeats, crashes, power cuts,
+/// failed syncs, a full disk. The same seed does the same, byte for byte; --seed alone runs that one
+/// and prints what happened. A run that breaks a promise is made smaller and saved.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oncelog sim --seeds 500 --seed 1 --plan power=1000,fail_sync=0,fail_names=0"
+)]
+pub(crate) struct Sim {
+    /// Run so many seeds, from --seed on [default: 1000, or 1 with --seed alone]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+    /// The first seed, decimal or 0x… [default: a random one, which is printed]
+    #[arg(long, value_name = "S", value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    /// Do only the first operations of each run
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Set options of each run's plan, as in crash=0,power=1000
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) plan: String,
+}
 
 /// Ack levels, as people type them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,10 +1,13 @@
 //! One module a command.
 
+pub(crate) mod backup;
 pub(crate) mod consume;
 pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod produce;
 pub(crate) mod producers;
+pub(crate) mod repair;
+pub(crate) mod sim;
 pub(crate) mod topic;
 pub(crate) mod verify;
 pub(crate) mod why;

@@ -6,8 +6,8 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use oncelog::inspect::InspectError;
-use oncelog::{AppendError, ConfigError, OpenError, ReadError, SendError, TopicError};
+use oncelog::inspect::{InspectError, RepairError};
+use oncelog::{AppendError, BackupError, ConfigError, OpenError, ReadError, SendError, TopicError};
 
 use crate::output::note;
 
@@ -86,6 +86,10 @@ fn code(error: &anyhow::Error) -> u8 {
             append_code(error)
         } else if let Some(error) = cause.downcast_ref::<SendError>() {
             send_code(error)
+        } else if let Some(error) = cause.downcast_ref::<BackupError>() {
+            backup_code(error)
+        } else if let Some(error) = cause.downcast_ref::<RepairError>() {
+            repair_code(error)
         } else if let Some(error) = cause.downcast_ref::<InspectError>() {
             if matches!(error, InspectError::Damaged { .. }) {
                 DAMAGED
@@ -147,6 +151,24 @@ fn send_code(error: &SendError) -> u8 {
         SendError::Topic(error) => topic_code(error),
         SendError::IllegalName { .. } => USAGE,
         SendError::Stopped(error) => append_code(error),
+        _ => FAILED,
+    }
+}
+
+fn backup_code(error: &BackupError) -> u8 {
+    match error {
+        BackupError::Exists { .. } => USAGE,
+        BackupError::Open(error) => open_code(error),
+        BackupError::Marks { .. } | BackupError::Damaged { .. } => damaged_unless_refused(error),
+        _ => FAILED,
+    }
+}
+
+fn repair_code(error: &RepairError) -> u8 {
+    match error {
+        RepairError::Open(error) => open_code(error),
+        RepairError::Release(_) | RepairError::Slots(_) => damaged_unless_refused(error),
+        RepairError::FloorTooLow { .. } => USAGE,
         _ => FAILED,
     }
 }

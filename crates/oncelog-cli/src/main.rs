@@ -41,6 +41,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Producers(args) => cmd::producers::run(args, common, &interrupt),
         Command::Why(args) => cmd::why::run(args, common),
         Command::Dump(args) => cmd::dump::run(args, common, &interrupt),
-        Command::Verify(_) => cmd::verify::run(common, &interrupt),
+        Command::Verify(args) => cmd::verify::run(args, common, &interrupt),
+        Command::Repair(args) => cmd::repair::run(args, common, &interrupt),
+        Command::Backup(args) => cmd::backup::run(args, common, &interrupt),
+        Command::Sim(args) => cmd::sim::run_all(args, common, &interrupt),
     }
 }

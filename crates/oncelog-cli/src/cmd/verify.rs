@@ -1,9 +1,9 @@
 //! `verify`: every file and invariant of a data directory.
 
-use oncelog::inspect::{Problem, verify};
+use oncelog::inspect::{Depth, Problem, verify_to};
 use serde_json::json;
 
-use crate::args::Common;
+use crate::args::{Common, Verify};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::output::{Out, counted, note};
@@ -11,13 +11,18 @@ use crate::output::{Out, counted, note};
 /// The invariants, and the rule about footers, that a damaged file breaks. All others are about what whole files say.
 const ABOUT_FILES: [&str; 6] = ["I22", "I24", "I25", "I26", "I27", "R12"];
 
-pub(crate) fn run(common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Verify, common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
     interrupt.on_ask(|| {
         // It wrote nothing, so there is nothing to bring to an end.
         note(&format!("error: {}", Stop::Interrupted));
         std::process::exit(1);
     });
-    let report = verify(common.data())?;
+    let depth = if args.deep {
+        Depth::Records
+    } else {
+        Depth::Batches
+    };
+    let report = verify_to(common.data(), depth)?;
     for remark in &report.notes {
         note(remark);
     }
@@ -74,7 +79,10 @@ fn judge(problems: &[Problem]) -> anyhow::Result<()> {
     let more = problems.len().saturating_sub(1);
     let said = |problem: &Problem| {
         let next = match problem.file.ends_with(".log") {
-            true => format!("; `oncelog dump {}` shows what can be read", problem.file),
+            true => format!(
+                "; `oncelog repair` says what of {} can be kept",
+                problem.file
+            ),
             false => String::new(),
         };
         match more {

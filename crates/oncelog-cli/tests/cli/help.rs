@@ -43,6 +43,8 @@ fn every_help_text_has_one_example_that_works_as_pasted() {
         "why",
         "dump",
         "verify",
+        "repair",
+        "backup",
     ] {
         assert!(names.contains(&name), "{name:?} is missing in {names:?}");
     }

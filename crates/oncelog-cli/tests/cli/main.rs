@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod backup;
 mod bad_input;
 mod demo;
 mod harness;
@@ -10,5 +11,6 @@ mod inspect;
 mod killed;
 mod named;
 mod produce;
+mod repair;
 mod signals;
 mod why;
