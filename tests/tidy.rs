@@ -17,7 +17,7 @@ use std::process::Command;
 use harness::sources::{root, rust_files};
 
 /// Which of our crates each crate may depend on, and no other.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("record-batch", &[]),
     ("segment-storage", &["record-batch"]),
     ("pid-allocator", &["segment-storage"]),
@@ -32,7 +32,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("oncelog", &["log-engine"]),
-    ("oncelog-cli", &["oncelog"]),
+    ("simulator", &["oncelog"]),
+    ("oncelog-cli", &["oncelog", "simulator"]),
 ];
 
 /// Packages that may use any crate: nothing depends on them.

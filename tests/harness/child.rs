@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Says a line to the parent, in one write, which a pipe takes whole.
@@ -59,6 +59,23 @@ impl Child {
                 Ok(line) if line == wanted => return before,
                 Ok(line) => before.push(line),
                 Err(error) => panic!("the process did not say {wanted:?}: {error}"),
+            }
+        }
+    }
+
+    /// Waits until it says one of some lines, or nothing more; returns what it said before, and
+    /// that line.
+    ///
+    /// # Panics
+    /// When it stays silent for a minute.
+    pub fn wait_for_any(&mut self, wanted: &[&str]) -> (Vec<String>, Option<String>) {
+        let mut before = Vec::new();
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(60)) {
+                Ok(line) if wanted.contains(&line.as_str()) => return (before, Some(line)),
+                Ok(line) => before.push(line),
+                Err(RecvTimeoutError::Disconnected) => return (before, None),
+                Err(RecvTimeoutError::Timeout) => panic!("the process says nothing more"),
             }
         }
     }

@@ -78,6 +78,18 @@ impl BatchName {
 pub struct History {
     /// Every batch that was sent; with its offset, if that was answered.
     pub batches: BTreeMap<BatchName, Option<u64>>,
+    /// By partition and offset, all that was ever shown: producer id and sequence.
+    shown: BTreeMap<(u32, u64), (i64, i32)>,
+}
+
+/// What may be missing from a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing that was answered or shown.
+    Nothing,
+    /// Records without one after them: a power cut below the level `synced`. Those offsets stay
+    /// empty then (I9).
+    Tail,
 }
 
 impl History {
@@ -107,12 +119,44 @@ impl History {
         self.batches.values().flatten().count()
     }
 
-    /// Checks a topic: every answered record there once, at its offset, each producer's in order
-    /// without a gap, and nothing that nobody sent. Returns how many records there are.
+    /// Takes note of a record that a reader was given: the sequence of a producer at an offset.
+    ///
+    /// # Panics
+    /// When another record was shown at that offset, in any life of the log.
+    pub fn read(&mut self, partition: u32, offset: u64, record: (i64, i32)) {
+        let before = self.shown.insert((partition, offset), record);
+        assert!(
+            before.is_none_or(|before| before == record),
+            "{record:?} is at {partition}@{offset}, where {before:?} was shown (I9)"
+        );
+    }
+
+    /// How many records were shown.
+    pub fn shown(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// Checks a topic: every answered or shown record there once, at its offset, each producer's
+    /// in order without a gap, and nothing that nobody sent. Returns how many records there are.
     ///
     /// # Panics
     /// When one of these does not hold.
-    pub fn check(&self, engine: &Engine, topic: &str, what: &str) -> usize {
+    pub fn check(&mut self, engine: &Engine, topic: &str, what: &str) -> usize {
+        self.check_after(Loss::Nothing, engine, topic, what)
+    }
+
+    /// As [`History::check`], where some of the end may be missing; what is missing is then no
+    /// more among what was answered or sent.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn check_after(
+        &mut self,
+        allowed: Loss,
+        engine: &Engine,
+        topic: &str,
+        what: &str,
+    ) -> usize {
         let mut expected = self.records();
         let mut next: BTreeMap<(i64, u32), i32> = BTreeMap::new();
         let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
@@ -142,12 +186,27 @@ impl History {
             let follows = next.entry((id, partition)).or_default();
             assert_eq!(sequence, *follows, "{what}: of {id} in {partition} (I3)");
             *follows = sequence + 1;
+            self.read(partition, offset, (id, sequence));
             count += 1;
         }
-        let lost = expected
-            .iter()
-            .find(|(_, (_, answered))| answered.is_some());
-        assert_eq!(lost, None, "{what}: answered, and not there (I1)");
+        let is_lost = |&(id, partition, sequence): &(i64, u32, i32)| {
+            next.get(&(id, partition))
+                .is_none_or(|&next| sequence >= next)
+        };
+        if allowed == Loss::Nothing {
+            let lost = expected
+                .iter()
+                .find(|(_, (_, answered))| answered.is_some());
+            assert_eq!(lost, None, "{what}: answered, and not there (I1)");
+            let lost = self
+                .shown
+                .iter()
+                .find(|((partition, _), (id, sequence))| is_lost(&(*id, *partition, *sequence)));
+            assert_eq!(lost, None, "{what}: shown, and not there (I28)");
+        } else {
+            self.batches
+                .retain(|b, _| !is_lost(&(b.producer_id, b.partition, b.sequence)));
+        }
         count
     }
 

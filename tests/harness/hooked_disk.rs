@@ -45,6 +45,17 @@ pub trait Hook: Send + Sync + 'static {
 
     /// The call was made, successfully or not.
     fn after(&self, _op: Op, _name: &str) {}
+
+    /// Whether the first half only of a write is to be done, after which [`Hook::after`] is told.
+    fn cuts_write(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// What was written is about to be declared final.
+    fn before_publish(&self, _name: &str) {}
+
+    /// It was declared final.
+    fn after_publish(&self, _name: &str) {}
 }
 
 /// The disk around another one.
@@ -154,11 +165,20 @@ impl DiskFile for HookedFile {
     }
 
     fn write_at(&self, head: &[u8], body: &[u8], position: u64) -> io::Result<()> {
-        self.call(Op::Write, || self.inner.write_at(head, body, position))
+        self.call(Op::Write, || {
+            if self.disk.hook.cuts_write(&self.name) {
+                let bytes = [head, body].concat();
+                let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+                return self.inner.write_at(half, &[], position);
+            }
+            self.inner.write_at(head, body, position)
+        })
     }
 
     fn publish(&self, end: u64) {
+        self.disk.hook.before_publish(&self.name);
         self.inner.publish(end);
+        self.disk.hook.after_publish(&self.name);
     }
 
     fn published(&self) -> u64 {

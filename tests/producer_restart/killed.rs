@@ -13,6 +13,7 @@ use oncelog::{Ack, Engine, TopicConfig, inspect};
 
 const DIRECTORY: &str = "ONCELOG_FEED_DIRECTORY";
 const ACK: &str = "ONCELOG_FEED_ACK";
+const SEED: &str = "ONCELOG_FEED_SEED";
 const FROM_START: &str = "ONCELOG_FEED_FROM_START";
 
 const PARTITIONS: u32 = 3;
@@ -42,7 +43,8 @@ fn sends_its_source_until_it_is_killed_when_asked() {
     let ack: Ack = std::env::var(ACK).unwrap().parse().unwrap();
     say(format_args!("\nopening"));
     let engine = open(directory, ack);
-    let lossy = Lossy::seed(u64::from(std::process::id())).lose_answers(0.1);
+    let seed = std::env::var(SEED).unwrap().parse().unwrap();
+    let lossy = Lossy::seed(seed).lose_answers(0.1);
     let producer = engine.producer().name("feed").transport(lossy);
     let producer = producer.batch_bytes(400).open().unwrap();
     let resume_from = producer.resume_from();
@@ -102,10 +104,11 @@ fn rounds(count: usize, ack: Ack, random: &mut Random) -> Result<u64, String> {
     let mut ledger = Ledger::default();
     let mut answers = 0;
     for round in 0..count {
-        let ack_text = ack.to_string();
+        let (ack_text, seed) = (ack.to_string(), random.next_u64().to_string());
         let mut variables = vec![
             (DIRECTORY, directory.as_os_str()),
             (ACK, OsStr::new(&ack_text)),
+            (SEED, OsStr::new(&seed)),
         ];
         if random.below(3) == 0 {
             variables.push((FROM_START, OsStr::new("1")));
@@ -172,7 +175,7 @@ fn a_named_producer_whose_process_is_killed_stores_every_line_once() {
     }
     assert_eq!(acks.len() * ROUNDS_EACH, ROUNDS);
     println!(
-        "{ROUNDS} kills in {:.1?}, {answers} answers",
+        "ONCELOG_SEED={seed}: {ROUNDS} kills in {:.1?}, {answers} answers",
         begun.elapsed()
     );
     assert!(

@@ -28,7 +28,11 @@ fn every_record_is_stored_once_and_in_order_whatever_is_restarted() {
             panic!("VIOLATION with ONCELOG_SEED={seed}: {violation}\n{totals:?}");
         }
     }
-    println!("{runs} runs in {:.1?}: {totals:?}", begun.elapsed());
+    println!(
+        "ONCELOG_SEED={first} to {}: {runs} runs in {:.1?}: {totals:?}",
+        first + runs - 1,
+        begun.elapsed()
+    );
     if runs < 1_000 {
         return;
     }
