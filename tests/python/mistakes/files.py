@@ -42,7 +42,7 @@ MISTAKES = [
             (
                 "segment-storage/src/slot_file.rs",
                 """            for known in self.writing.lock().iter_mut() {
-                known.writes = 0;
+                known.settled = known.writes;
             }
 """,
                 "",
