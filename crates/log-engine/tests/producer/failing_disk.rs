@@ -8,7 +8,7 @@ use log_engine::{
     Ack, Action, Answer, AppendError, Engine, Partition, Record, Resolution, Transport, Unknown,
 };
 
-use crate::ways::{numbered, send, sorted, topic, wait_until};
+use crate::ways::{numbered, pass_time_until, send, sorted, topic};
 use crate::world::{World, config, values};
 
 #[test]
@@ -49,9 +49,7 @@ fn a_disk_that_fills_and_has_room_again_loses_and_repeats_nothing() {
                 }
             }
             if round % 2 == 0 {
-                wait_until("the disk is full", || {
-                    world.clock.advance(1);
-                    std::thread::sleep(Duration::from_micros(100));
+                pass_time_until(&world.clock, 1, "the disk is full", || {
                     let done = tickets.iter().filter(|t| t.is_done()).count();
                     let free = world.disk.free_bytes().unwrap();
                     free < 4_096 && done < tickets.len() && done > 0
@@ -59,9 +57,7 @@ fn a_disk_that_fills_and_has_room_again_loses_and_repeats_nothing() {
                 world.disk.set_free_bytes(1 << 20);
             }
         }
-        wait_until("all is stored", || {
-            world.clock.advance(1);
-            std::thread::sleep(Duration::from_micros(100));
+        pass_time_until(&world.clock, 1, "all is stored", || {
             tickets.iter().all(|t| t.is_done())
         });
         for ticket in tickets {

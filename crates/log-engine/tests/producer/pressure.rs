@@ -1,10 +1,10 @@
 //! A full buffer: refused at once, waited for, or given up after a while.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log_engine::{Ack, Action, Engine, Record, SendError};
 
-use crate::ways::{block_on, numbered, send, sorted, topic, wait_until};
+use crate::ways::{block_on, numbered, pass_time_until, send, sorted, topic, wait_until};
 use crate::world::{World, values};
 
 // Fills the buffer while nothing is synced; gives back how many records were taken.
@@ -105,15 +105,7 @@ fn waiting_for_room_ends_after_max_block() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| producer.blocking_send(Record::to("t").value("late")));
         // Whenever it began to wait, it waits as long as the engine's clock says.
-        let begun = Instant::now();
-        while !waiting.is_finished() {
-            world.clock.advance(1);
-            std::thread::sleep(Duration::from_micros(200));
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "it waits for good"
-            );
-        }
+        pass_time_until(&world.clock, 1, "it gives up", || waiting.is_finished());
         let error = waiting.join().unwrap().unwrap_err();
         assert!(matches!(error, SendError::Full { .. }), "{error}");
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log_engine::{Ack, AppendError, Engine, Forgotten, Resolution, ResolveError};
 
-use crate::ways::{Network, numbered, send, topic, wait_until};
+use crate::ways::{Network, numbered, pass_time_until, send, topic, wait_until};
 use crate::world::{World, config, read};
 
 fn written(offset: u64) -> Resolution {
@@ -218,11 +218,7 @@ fn a_session_is_remembered_while_a_batch_may_come_again() {
     let ticket = send(&producer, "v");
     wait_until("it was tried", || !network.held().is_empty());
     network.mend();
-    wait_until("it is stored", || {
-        world.clock.advance(1);
-        std::thread::sleep(Duration::from_micros(300));
-        ticket.is_done()
-    });
+    pass_time_until(&world.clock, 1, "it is stored", || ticket.is_done());
     let outcome = ticket.blocking_wait();
     producer.blocking_close().unwrap();
     // Now the first one arrives, too: were the session forgotten, it would be stored again.
@@ -258,11 +254,7 @@ fn a_question_ends_in_time_and_can_be_asked_again() {
                 let (engine, id) = (engine.clone(), id.clone());
                 move || engine.blocking_resolve(&id)
             });
-            wait_until("an answer", || {
-                world.clock.advance(100);
-                std::thread::sleep(Duration::from_millis(1));
-                asking.is_finished()
-            });
+            pass_time_until(&world.clock, 100, "an answer", || asking.is_finished());
             asking.join().unwrap()
         };
         let error = ask().unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log_engine::{Ack, Action, AppendError, Resolution, Unknown};
 
-use crate::ways::{Network, send, topic};
+use crate::ways::{Network, pass_time_until, send, topic};
 use crate::world::{World, values};
 
 #[test]
@@ -160,11 +160,7 @@ fn an_append_id_is_never_given_out_twice() {
     let mut refused = Vec::new();
     loop {
         let ticket = send(&producer, &fill);
-        crate::ways::wait_until("it is answered", || {
-            world.clock.advance(1);
-            std::thread::sleep(Duration::from_micros(500));
-            ticket.is_done()
-        });
+        pass_time_until(&world.clock, 1, "it is answered", || ticket.is_done());
         let id = ticket.id().clone();
         assert!(!refused.contains(&id));
         match ticket.blocking_wait() {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use log_engine::{
-    Ack, Answer, Batch, Direct, Engine, Partition, Producer, Record, Ticket, Transport,
-    TransportError,
+    Ack, Answer, Batch, Direct, Engine, ManualClock, Partition, Producer, Record, Ticket,
+    Transport, TransportError,
 };
 use parking_lot::Mutex;
 
@@ -171,6 +171,22 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(30), "not yet: {what}");
         thread::yield_now();
     }
+}
+
+/// Lets time pass, `ms` at each look, until something is so; fails after 30 seconds. The pause keeps
+/// nothing in step: it is the real time that the engine's threads get for each look, so that the clock
+/// does not run days ahead of them.
+pub(crate) fn pass_time_until(
+    clock: &ManualClock,
+    ms: u32,
+    what: &str,
+    mut is_so: impl FnMut() -> bool,
+) {
+    wait_until(what, || {
+        clock.advance(ms);
+        thread::sleep(Duration::from_micros(200));
+        is_so()
+    });
 }
 
 /// A topic `t`.
