@@ -25,6 +25,7 @@ struct Queue {
     /// Where each is in `timed`, by its address.
     times: HashMap<usize, (u64, u64)>,
     number: u64,
+    is_times_turn: bool,
     /// To be dropped, outside of the lock.
     spent: Vec<Arc<ProducerCore>>,
     /// The producer whose turn it is, by address.
@@ -54,16 +55,21 @@ impl Queue {
         (old, self.timed.insert(key, producer))
     }
 
+    fn next_due(&mut self, now_ms: u64) -> Option<Arc<ProducerCore>> {
+        let key = *self.timed.first_key_value()?.0;
+        let producer = (key.0 <= now_ms).then(|| self.timed.remove(&key))??;
+        self.times.remove(&Arc::as_ptr(&producer).addr());
+        Some(producer)
+    }
+
     /// Whose turn it is at `now_ms`, or else when it is somebody's.
     fn next(&mut self, now_ms: u64) -> Result<Arc<ProducerCore>, Option<u64>> {
-        // Whose time has come is first: those that are ready may always be there.
-        let mut due = || {
-            let key = *self.timed.first_key_value()?.0;
-            let producer = (key.0 <= now_ms).then(|| self.timed.remove(&key))??;
-            self.times.remove(&Arc::as_ptr(&producer).addr());
-            Some(producer)
+        // In turns: there may always be one that is ready, and always one whose time has come.
+        self.is_times_turn = !self.is_times_turn;
+        let next = match self.is_times_turn {
+            true => self.next_due(now_ms).or_else(|| self.ready.pop_front()),
+            false => self.ready.pop_front().or_else(|| self.next_due(now_ms)),
         };
-        let next = due().or_else(|| self.ready.pop_front());
         self.busy = next.as_ref().map(|producer| Arc::as_ptr(producer).addr());
         next.ok_or_else(|| self.timed.first_key_value().map(|(key, _)| key.0))
     }

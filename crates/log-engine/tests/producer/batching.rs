@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use log_engine::{Ack, Batch, Compression, Record};
 
+use crate::lossy::Lossy;
 use crate::ways::{Recorder, numbered, send, topic, wait_until};
 use crate::world::{World, values};
 
@@ -165,4 +166,24 @@ fn batches_are_compressed_and_read_back() {
         }
         assert_eq!(values(&engine, "t"), numbered(200), "{codec:?}");
     }
+}
+
+#[test]
+fn a_producer_that_lingers_has_its_turn_beside_one_that_is_always_ready() {
+    let world = World::new();
+    let engine = world.builder().driven().open().unwrap();
+    topic(&engine, 1, Ack::Memory);
+    // Looks for its answer at each turn, and asks for another one.
+    let never = Lossy::seed(1).delay(1_000_000..1_000_001);
+    let busy = engine.producer().transport(never).open().unwrap();
+    let busy = busy.try_send(Record::to("t").value("busy")).unwrap();
+    (0..50).for_each(|turn| assert!(engine.step(turn)));
+    let linger = Duration::from_millis(5);
+    let patient = engine.producer().linger(linger).open().unwrap();
+    let patient = patient.try_send(Record::to("t").value("patient")).unwrap();
+    (0..50).for_each(|turn| assert!(engine.step(turn)));
+    assert!(!patient.is_done(), "it lingers");
+    world.clock.advance(5);
+    (0..50).for_each(|turn| assert!(engine.step(turn)));
+    assert!(patient.is_done() && !busy.is_done());
 }
