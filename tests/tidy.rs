@@ -17,11 +17,15 @@ use std::process::Command;
 use harness::sources::{root, rust_files};
 
 /// Which of our crates each crate may depend on, and no other.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("record-batch", &[]),
-    ("segment-storage", &["record-batch"]),
-    ("pid-allocator", &["segment-storage"]),
-    ("partition-log", &["record-batch", "segment-storage"]),
+    ("sync", &[]),
+    ("segment-storage", &["record-batch", "sync"]),
+    ("pid-allocator", &["segment-storage", "sync"]),
+    (
+        "partition-log",
+        &["record-batch", "segment-storage", "sync"],
+    ),
     (
         "log-engine",
         &[
@@ -29,9 +33,11 @@ const LAYERS: [(&str, &[&str]); 8] = [
             "pid-allocator",
             "record-batch",
             "segment-storage",
+            "sync",
         ],
     ),
-    ("oncelog", &["log-engine"]),
+    ("consumer-inbox", &["log-engine"]),
+    ("oncelog", &["consumer-inbox", "log-engine"]),
     ("simulator", &["oncelog"]),
     ("oncelog-cli", &["oncelog", "simulator"]),
 ];
@@ -56,8 +62,8 @@ const LINES_MAX: usize = 500;
 const LONG_FILES: [(&str, &str); 0] = [];
 
 /// Where time, threads and files may come from: the real disk, the engine's environment and
-/// threads, the command, and what drives tests and benches.
-const OUTSIDE_WORLD: [&str; 11] = [
+/// threads, the command, and what drives tests, models and benches.
+const OUTSIDE_WORLD: [&str; 13] = [
     "crates/segment-storage/src/disk/os.rs",
     "crates/segment-storage/src/disk/os/",
     "crates/segment-storage/src/disk/map.rs",
@@ -65,6 +71,8 @@ const OUTSIDE_WORLD: [&str; 11] = [
     "crates/log-engine/src/env.rs",
     "crates/log-engine/src/core.rs",
     "crates/log-engine/src/blocking.rs",
+    "crates/log-engine/src/interleavings.rs",
+    "crates/consumer-inbox/src/sqlite/thread.rs",
     "crates/oncelog/src/testing",
     "crates/oncelog-cli/",
     "benches/",

@@ -34,10 +34,6 @@ pub(crate) fn read(engine: &Engine, topic: &str) -> Vec<StoredBatch> {
 }
 
 impl StoredBatch {
-    pub(crate) fn producer_id(&self) -> i64 {
-        self.header.producer_id
-    }
-
     pub(crate) fn numbers(&self) -> &[u64] {
         &self.numbers
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Names one record that was handed to a producer, so that [`crate::Engine::resolve`] can say what
+/// Names one record that was handed to a producer, so that [`Engine::resolve`](crate::Engine::resolve) can say what
 /// became of it: also in another run, after a crash. Keep it as text; with feature `serde` it is
 /// a string to serde.
 ///

@@ -102,6 +102,16 @@ pub enum BackupError {
     /// No producer ids are left for a new lineage.
     #[error(transparent)]
     ProducerIds(#[from] AllocateError),
+    /// A sync of a log failed, so what was acknowledged of it before that it was durable is not
+    /// known to be on the disk.
+    #[error(
+        "log {log} is fenced after a failed sync, and what was written to it last cannot be copied; \
+         close the engine and open it again, then back up"
+    )]
+    Fenced {
+        /// `topic-partition`.
+        log: String,
+    },
     /// The engine is closed.
     #[error("the engine is closed; open it again, or open it read-only")]
     Closed,

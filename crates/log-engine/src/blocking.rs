@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use sync::thread::{self, Thread};
 
 /// Waits for a future on this thread. It must be one that some other thread wakes.
 ///

@@ -73,7 +73,7 @@ fn bad(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
 }
 
 /// Names of all settings of a topic: Kafka's where Kafka has it.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "ack",
     "flush.ms",
     "flush.bytes",
@@ -81,6 +81,7 @@ const KEYS: [&str; 15] = [
     "segment.ms",
     "retention.bytes",
     "retention.ms",
+    "retention.consumed.by",
     "max.message.bytes",
     "message.timestamp.type",
     "producer.id.expiration.ms",
@@ -110,6 +111,7 @@ pub struct TopicConfig {
     segment_ms: u64,
     retention_bytes: Option<u64>,
     retention_ms: Option<u64>,
+    consumed_by: Vec<String>,
     batch_bytes_max: usize,
     log_append_time: bool,
     producer_expiry_ms: u64,
@@ -133,6 +135,7 @@ impl Default for TopicConfig {
             // Kafka deletes after a week; that surprises people who embed a log.
             retention_bytes: None,
             retention_ms: None,
+            consumed_by: Vec::new(),
             batch_bytes_max: partition.batch_bytes_max,
             log_append_time: partition.log_append_time,
             producer_expiry_ms: partition.producer_expiry_ms,
@@ -177,6 +180,12 @@ impl TopicConfig {
             "segment.ms" => self.segment_ms = number("segment.ms", value, 1, 1 << 50)?,
             "retention.bytes" => self.retention_bytes = limit("retention.bytes", value)?,
             "retention.ms" => self.retention_ms = limit("retention.ms", value)?,
+            "retention.consumed.by" => {
+                let allowed = "names of groups (1 to 249 of a-z A-Z 0-9 . _ -) with commas between, or nothing";
+                let names = crate::groups::names(value);
+                self.consumed_by =
+                    names.ok_or_else(|| bad("retention.consumed.by", value, allowed))?;
+            }
             "max.message.bytes" => {
                 let bytes = number("max.message.bytes", value, 61, 1 << 30)?;
                 self.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -254,6 +263,7 @@ impl TopicConfig {
             self.segment_ms.to_string(),
             unlimited(self.retention_bytes),
             unlimited(self.retention_ms),
+            self.consumed_by.join(","),
             self.batch_bytes_max.to_string(),
             timestamps.to_owned(),
             self.producer_expiry_ms.to_string(),
@@ -297,6 +307,12 @@ impl TopicConfig {
         self.retention_ms
     }
 
+    /// The consumer groups after all of which have consumed a record it is deleted; none: records
+    /// are not deleted for being consumed.
+    pub fn consumed_by(&self) -> &[String] {
+        &self.consumed_by
+    }
+
     /// Whether anything is ever deleted by size or age.
     pub(crate) fn limits_retention(&self) -> bool {
         self.retention_bytes.is_some() || self.retention_ms.is_some()
@@ -320,6 +336,12 @@ impl TopicConfig {
     /// Batches of a producer that are recognised when they come again.
     pub fn producer_window(&self) -> u32 {
         self.producer_window
+    }
+
+    /// Whether a producer that was forgotten may begin anywhere, so that what it sends again then is
+    /// stored twice.
+    pub(crate) fn takes_unknown_producers(&self) -> bool {
+        self.idempotence && self.unknown == UnknownProducerPolicy::Kafka
     }
 
     /// Whether the log's own time replaces the producers'.
@@ -438,6 +460,7 @@ mod tests {
             ("segment.ms", "9"),
             ("retention.bytes", "0"),
             ("retention.ms", "11"),
+            ("retention.consumed.by", "billing,shipping"),
             ("max.message.bytes", "1000"),
             ("message.timestamp.type", "LogAppendTime"),
             ("producer.id.expiration.ms", "10"),
@@ -462,7 +485,7 @@ mod tests {
         let unknown = config.set("retention.mss", "1").unwrap_err().to_string();
         assert!(unknown.contains("retention.mss") && unknown.contains("segment.bytes"));
         for key in KEYS {
-            let error = config.set(key, "perhaps").unwrap_err().to_string();
+            let error = config.set(key, "no such value").unwrap_err().to_string();
             assert!(
                 error.contains(key) && error.contains("allowed: "),
                 "{error}"

@@ -1,11 +1,12 @@
 //! A record on its way out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use record_batch::{BatchHeader, Header, Record};
 
-use crate::record::BIZ_ID;
+use crate::headers;
 
 /// A record as a reader gets it: `Bytes` over the mapped file, so holding one, or a part of it, pins
 /// its segment; [`to_owned`](ConsumedRecord::to_owned) unpins.
@@ -113,7 +114,34 @@ impl ConsumedRecord {
 
     /// The business id: the value of header `biz-id`. Carried, never interpreted.
     pub fn biz_id(&self) -> Option<&Bytes> {
-        self.header(BIZ_ID)
+        self.header(headers::BIZ_ID)
+    }
+
+    /// The business meaning in which the business id is unique: the value of header `scenario`, or
+    /// the topic's name. A record of a dead-letter topic has that of its origin.
+    pub fn scenario(&self) -> Cow<'_, str> {
+        match self.header(headers::SCENARIO) {
+            Some(name) => String::from_utf8_lossy(name),
+            None => Cow::Borrowed(&self.topic),
+        }
+    }
+
+    /// When the record was first in a log, milliseconds since 1970: the value of header
+    /// `origin-time`, or its timestamp.
+    pub fn origin_ms(&self) -> i64 {
+        let text = self.header(headers::ORIGIN_TIME);
+        let text = text.and_then(|text| std::str::from_utf8(text).ok());
+        text.and_then(|text| text.parse().ok())
+            .unwrap_or(self.record.timestamp)
+    }
+
+    /// Whether it was sent again from a dead-letter topic: it has the header `redrive`.
+    pub fn is_redrive(&self) -> bool {
+        self.header(headers::REDRIVE).is_some()
+    }
+
+    pub(crate) fn topic_name(&self) -> Arc<str> {
+        self.topic.clone()
     }
 
     /// How far its named producer's source goes with the batch that holds the record: the position

@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
 use pid_allocator::{AllocateError, PidAllocator};
 use segment_storage::Disk;
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::thread::{self, JoinHandle};
+use sync::{Mutex, RwLock, mpsc};
 
 use crate::append_id::AppendId;
 use crate::blocking;
-use crate::committer::{self, Committer};
+use crate::committer::{self, Committer, Kind};
 use crate::config::EngineConfig;
 use crate::directory::{Directory, TopicEntry};
 use crate::ends::State;
 use crate::env::Time;
 use crate::error::{CloseError, SessionError};
+use crate::groups::Groups;
 use crate::housekeeping::Timer;
 use crate::lineage::Random;
 use crate::names::Names;
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     /// For the lineages of copies.
     pub(crate) random: Mutex<Random>,
     pub(crate) timer: Timer,
+    pub(crate) groups: Groups,
     is_closed: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -90,6 +92,7 @@ impl Core {
             id_failures: AtomicU64::new(0),
             random: Mutex::new(Random::new(0)),
             timer: Timer::default(),
+            groups: Groups::default(),
             is_closed: AtomicBool::new(false),
             threads: Mutex::default(),
         }
@@ -179,8 +182,14 @@ impl Core {
 
     /// Has every log know the named producers for good, and forget positions of ids that no name
     /// has any more. Notes which logs lost what they knew of which name (I18).
-    pub(crate) fn keep_names(&self) {
-        let Some(names) = &self.names else { return };
+    ///
+    /// # Errors
+    /// When that cannot be stored. It has to be before the logs are written to: their next snapshots
+    /// do not say it any more.
+    pub(crate) fn keep_names(&self) -> io::Result<()> {
+        let Some(names) = &self.names else {
+            return Ok(());
+        };
         let ids: BTreeSet<i64> = names.all().into_iter().map(|(_, id)| id).collect();
         let mut lost = Vec::new();
         for topic in self.topics.read().values() {
@@ -199,14 +208,13 @@ impl Core {
                 }
             }
         }
-        // If it cannot be stored, the logs say it themselves until they are opened again.
-        let _ = names.update(|identity| {
+        names.update(|identity| {
             for (log, known) in &lost {
                 if identity.wrote_to(log.0) && !known.contains(&identity.producer_id) {
                     identity.lost.insert(*log);
                 }
             }
-        });
+        })
     }
 
     // Hands over what producers have buffered, before appends are refused.
@@ -246,7 +254,7 @@ impl Core {
         if self.directory.is_some() {
             let core = self.clone();
             self.committer.add_worker();
-            self.spawn("oncelog-commit", move || core.committer.work(&core.time))?;
+            self.spawn("oncelog-commit", move || core.commit_turns())?;
             let core = self.clone();
             self.spawn("oncelog-feeder", move || {
                 core.feeder
@@ -283,12 +291,20 @@ impl Core {
         if follow.sync {
             self.commit(partition);
         } else if follow.turn {
-            let more = self.committer.enqueue(partition);
+            let more = self.committer.enqueue(partition, Kind::Sync);
             self.more_workers(more);
+        }
+        if follow.upkeep {
+            self.keep_up(partition);
         }
         if follow.flush_later && !follow.sync {
             self.timer.flush_later(partition);
         }
+    }
+
+    fn keep_up(self: &Arc<Core>, partition: &Arc<PartitionState>) {
+        let more = self.committer.enqueue(partition, Kind::Upkeep);
+        self.more_workers(more);
     }
 
     /// Syncs everything that was written to a partition, on this thread.
@@ -306,8 +322,12 @@ impl Core {
         if more && !self.config.is_driven {
             let core = self.clone();
             // With fewer workers the others do it; the first one is started with the engine.
-            let _ = self.spawn("oncelog-commit", move || core.committer.work(&core.time));
+            let _ = self.spawn("oncelog-commit", move || core.commit_turns());
         }
+    }
+
+    fn commit_turns(self: &Arc<Core>) {
+        self.committer.work(&self.time, &|| self.more_workers(true));
     }
 
     pub(crate) fn save_time(&self) {
@@ -340,17 +360,13 @@ impl Core {
             self.close_logs_in_time()
         };
         self.ids_reserved.notify();
+        self.groups.wake_all();
         self.committer.stop();
         self.feeder.stop();
         self.senders.stop();
         self.timer.stop();
         if !matches!(outcome, Err(CloseError::TimedOut { .. })) {
-            let me = thread::current().id();
-            for thread in std::mem::take(&mut *self.threads.lock()) {
-                if thread.thread().id() != me {
-                    let _ = thread.join();
-                }
-            }
+            self.join_threads();
             // Nobody writes any more, so another engine may, though handles of this one live on.
             if let Some(directory) = &self.directory {
                 directory.unlock();
@@ -359,8 +375,24 @@ impl Core {
         outcome
     }
 
+    // One that ends may have started another, and takes the lock for that.
+    fn join_threads(&self) {
+        let me = thread::current().id();
+        loop {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            if threads.is_empty() {
+                return;
+            }
+            for thread in threads {
+                if thread.thread().id() != me {
+                    let _ = thread.join();
+                }
+            }
+        }
+    }
+
     fn close_logs_in_time(self: &Arc<Core>) -> Result<(), CloseError> {
-        let (done, closed) = std::sync::mpsc::channel();
+        let (done, closed) = mpsc::channel();
         let core = self.clone();
         let work = move || {
             let _ = done.send(core.close_logs());
@@ -386,14 +418,16 @@ impl Core {
     }
 
     fn close_logs(self: &Arc<Core>) -> Result<(), CloseError> {
+        // Whoever makes a name or a topic, or removes one, is let finish: it writes in the
+        // directory, and its logs have to be closed. Whoever comes after it looks, and is refused.
+        drop(self.name_changes.lock());
+        drop(self.topic_changes.lock());
         self.close_producers();
         let mut outcome = Ok(());
         // All at once: no log takes appends while another is being closed, for nobody would sync
-        // them. Appends look at this under the lock, so none comes after it.
+        // them.
         for partition in self.partitions() {
-            let log = partition.log();
-            partition.ends.begin_close();
-            drop(log);
+            partition.refuse_appends();
             // Whoever moves the log's start is let finish; nobody begins to any more.
             drop(partition.deleting.lock());
         }

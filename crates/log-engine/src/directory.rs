@@ -3,15 +3,16 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use partition_log::Now;
-use segment_storage::{Disk, SlotError, SlotFile, StateFileError, state_file};
+use segment_storage::{Disk, SlotError, SlotFile, StateFileError, codec, state_file};
 use serde::{Deserialize, Serialize};
+use sync::Mutex;
 
 use crate::config::Create;
 use crate::env::Env;
 use crate::error::OpenError;
 use crate::names::{self, Names};
+use crate::wording;
 
 /// The lock, held while a writer has the directory open (I14).
 pub(crate) const LOCK: &str = "lock";
@@ -54,6 +55,7 @@ pub(crate) struct Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Generation {
     pub(crate) generation: i32,
+    #[serde(deserialize_with = "codec::number")]
     pub(crate) elapsed_ms: u64,
     pub(crate) wall_ms: i64,
 }
@@ -165,7 +167,7 @@ impl Directory {
     pub(crate) fn save_time(&self, now: Now) -> std::io::Result<()> {
         let value = Generation {
             generation: self.number,
-            elapsed_ms: now.elapsed_ms,
+            elapsed_ms: now.elapsed_ms.min(codec::NUMBER_MAX),
             wall_ms: now.wall_ms,
         };
         self.generation.write(0, &value)?;
@@ -210,7 +212,7 @@ pub(crate) fn lock(env: &Env) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
             std::io::ErrorKind::WouldBlock => OpenError::DirectoryInUse {
                 directory: disk.display(""),
                 holder: match disk.lock_holder(LOCK) {
-                    Ok(Some(text)) if !text.is_empty() => text,
+                    Ok(Some(text)) if !text.is_empty() => wording::holder_now(&text, &*env.clock),
                     _ => "another process".to_owned(),
                 },
             },
@@ -352,9 +354,5 @@ fn holder(env: &Env) -> String {
         .nodename()
         .to_string_lossy()
         .into_owned();
-    let since = env.clock.wall_ms() / 1_000;
-    format!(
-        "process {} on host {host} since {since} (seconds since 1970)",
-        std::process::id()
-    )
+    wording::holder(std::process::id(), &host, &*env.clock)
 }

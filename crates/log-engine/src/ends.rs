@@ -3,7 +3,7 @@
 //! Nobody is in a list. Whoever waits looks at the numbers, and at the state second, each time the
 //! partition wakes them; so a dropped future leaves nothing behind, and one store answers all.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::signal::Signal;
 

@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::directory::{self, Directory};
 use crate::env::{Env, Time};
 use crate::error::{CloseError, OpenError, SessionError, TopicError};
+use crate::groups;
 use crate::lineage::Random;
 use crate::names::Names;
 use crate::open_report::OpenReport;
@@ -22,6 +23,7 @@ use crate::session::ProducerSession;
 use crate::topic::Topic;
 use crate::topics::TopicState;
 use crate::transport::Transport;
+use crate::wording;
 
 /// An open data directory. Cheap to clone, and shared by threads; it is closed cleanly when the
 /// last clone and the last handle made from it are dropped, or by [`Engine::close`].
@@ -145,6 +147,15 @@ impl Builder {
     }
 }
 
+// Topics of the engine itself are its own to make and remove.
+fn check_not_internal(name: &str) -> Result<(), TopicError> {
+    if groups::is_internal(name) {
+        let name = name.to_owned();
+        return Err(TopicError::Internal { name });
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Opens the data directory at `path`, and makes it if it is missing.
     ///
@@ -220,7 +231,8 @@ impl Engine {
             .map_err(|source| OpenError::Io {
                 file: env.disk.display(directory::LOCK),
                 source,
-            })?;
+            })?
+            .map(|text| wording::holder_now(&text, &*env.clock));
         let mut report = OpenReport {
             writer,
             ..OpenReport::default()
@@ -287,7 +299,10 @@ impl Engine {
                 .write()
                 .insert(topic.name.clone(), Arc::new(topic));
         }
-        core.keep_names();
+        core.keep_names().map_err(|source| OpenError::Io {
+            file: core.disk.display(crate::names::FILE),
+            source,
+        })?;
         Engine::start(core, report)
     }
 
@@ -297,6 +312,7 @@ impl Engine {
             core: core.clone(),
             opened,
         });
+        core.open_groups();
         // A failure drops the handle, which closes what was opened.
         core.start()
             .map_err(|source| OpenError::Thread { source })?;
@@ -323,6 +339,7 @@ impl Engine {
         partitions: u32,
         config: TopicConfig,
     ) -> Result<Topic, TopicError> {
+        check_not_internal(name)?;
         let state = self.handle.core.create_topic(name, partitions, &config)?;
         Ok(Topic {
             engine: self.handle.clone(),
@@ -373,8 +390,16 @@ impl Engine {
         }
     }
 
-    /// All topics, by name.
+    /// All topics, by name, but those of the engine itself.
     pub fn topics(&self) -> Vec<Topic> {
+        let mut topics = self.all_topics();
+        topics.retain(|topic| !groups::is_internal(topic.name()));
+        topics
+    }
+
+    /// All topics, by name, with those of the engine itself: `__groups`, in which what consumer
+    /// groups do is written. It can be read and described as any topic; only groups write it.
+    pub fn all_topics(&self) -> Vec<Topic> {
         let topics = self.handle.core.topics.read();
         let topic = |state: &Arc<TopicState>| Topic {
             engine: self.handle.clone(),
@@ -392,6 +417,7 @@ impl Engine {
     /// # Errors
     /// [`TopicError`]; the number can only rise.
     pub fn add_partitions(&self, name: &str, partitions: u32) -> Result<Topic, TopicError> {
+        check_not_internal(name)?;
         let state = self.handle.core.add_partitions(name, partitions)?;
         Ok(Topic {
             engine: self.handle.clone(),
@@ -413,6 +439,7 @@ impl Engine {
     /// # Errors
     /// [`TopicError`].
     pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
+        check_not_internal(name)?;
         self.handle.core.delete_topic(name)
     }
 

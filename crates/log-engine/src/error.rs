@@ -9,6 +9,7 @@ use segment_storage::{Corruption, Latched, SlotError, StateFileError};
 
 use crate::append_id::AppendId;
 use crate::config::ConfigError;
+use crate::groups::GroupError;
 
 mod action;
 mod append;
@@ -24,17 +25,17 @@ pub use send::SendError;
 pub enum OpenError {
     /// Another handle, here or in another process, writes it.
     #[error(
-        "data directory {directory} is in use by {holder}; close that one, or open read-only beside it"
+        "data directory {directory} is in use by {holder}; close that one first, or only read beside it"
     )]
     DirectoryInUse {
         /// The directory.
         directory: String,
-        /// Process, host and time, as the holder wrote them.
+        /// Process and host, as the holder wrote them, and for how long.
         holder: String,
     },
     /// There is no data directory, and none may be made.
     #[error(
-        "{directory} is not an oncelog data directory: it has no file `format`; name another one, or let it be created"
+        "there is no data directory at {directory}: no file `format` is in it; name another one, or let it be created (Engine::open)"
     )]
     Missing {
         /// The directory.
@@ -112,7 +113,7 @@ pub enum TopicError {
         name: String,
     },
     /// No such partition.
-    #[error("topic {name} has partitions 0 to {}, not {partition}", partitions - 1)]
+    #[error("topic {name} has partitions 0 to {}, not {partition}; name one of those", partitions - 1)]
     UnknownPartition {
         /// The topic.
         name: String,
@@ -129,8 +130,16 @@ pub enum TopicError {
         /// The name.
         name: String,
     },
+    /// The name is that of one of the engine's own topics.
+    #[error(
+        "{name} is the engine's own topic, users neither make nor change it; take another name"
+    )]
+    Internal {
+        /// The name.
+        name: String,
+    },
     /// The topic is there already.
-    #[error("topic {name} exists already, with {partitions} partitions")]
+    #[error("topic {name} exists already (partitions: {partitions}); use it, or take another name")]
     Exists {
         /// The name.
         name: String,
@@ -144,7 +153,9 @@ pub enum TopicError {
         partitions: u32,
     },
     /// An offset outside of what can be deleted.
-    #[error("offset {asked} is outside of {start} to {end} (the high watermark)")]
+    #[error(
+        "offset {asked} is outside of {start} to {end} (the high watermark); give one of those"
+    )]
     OffsetOutOfRange {
         /// What was asked for.
         asked: u64,
@@ -157,10 +168,10 @@ pub enum TopicError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The engine is open for reading only.
-    #[error("the engine is open for reading only")]
+    #[error("the engine is open for reading only; open it with Engine::open")]
     ReadOnly,
     /// The engine is closed.
-    #[error("the engine is closed")]
+    #[error("the engine is closed; open it again")]
     Closed,
     /// A log could not be made.
     #[error(transparent)]
@@ -183,10 +194,10 @@ pub enum SessionError {
     #[error(transparent)]
     Allocate(#[from] pid_allocator::AllocateError),
     /// The engine is open for reading only.
-    #[error("the engine is open for reading only")]
+    #[error("the engine is open for reading only; open it with Engine::open")]
     ReadOnly,
     /// The engine is closed.
-    #[error("the engine is closed")]
+    #[error("the engine is closed; open it again")]
     Closed,
 }
 
@@ -209,7 +220,9 @@ pub enum ReadError {
         first: u64,
     },
     /// The offset lies above the high watermark.
-    #[error("offset {asked} of {topic}-{partition} is above its high watermark {end}")]
+    #[error(
+        "offset {asked} of {topic}-{partition} is above its high watermark {end}; read from there, or from below"
+    )]
     OutOfRange {
         /// The topic.
         topic: Arc<str>,
@@ -253,7 +266,7 @@ pub enum ReadError {
         topic: Arc<str>,
     },
     /// The engine is closed.
-    #[error("the engine is closed")]
+    #[error("the engine is closed; open it again")]
     Closed,
 }
 
@@ -354,6 +367,9 @@ pub enum Error {
     /// Of resolving.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// Of consumer groups.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// Of closing.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -366,7 +382,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// `false`: certainly not done. `true`: ask [`crate::Engine::resolve`] (I7).
+    /// `false`: certainly not done. `true`: ask [`Engine::resolve`](crate::Engine::resolve) (I7).
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Error::Append(error) => error.is_outcome_unknown(),
@@ -375,7 +391,7 @@ impl Error {
         }
     }
 
-    /// What to ask [`crate::Engine::resolve`] with; there when the outcome is unknown.
+    /// What to ask [`Engine::resolve`](crate::Engine::resolve) with; there when the outcome is unknown.
     pub fn append_id(&self) -> Option<&AppendId> {
         match self {
             Error::Append(error) => error.append_id(),

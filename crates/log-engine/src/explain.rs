@@ -11,7 +11,7 @@ use crate::partition::{PartitionState, Source};
 
 impl Partition {
     /// What a batch with this identity and `count` records would be answered, and by which rule
-    /// (rows D0 to D15 of [`partition_log::producer`], or invariant I18). Appends nothing. The
+    /// (rows D0 to D15 of the sequence check, or invariant I18). Appends nothing. The
     /// offset is the first answer's for a duplicate, and the next one for what would be appended.
     /// Where another process writes, that is what the durable part of the log says.
     ///

@@ -1,11 +1,11 @@
 //! Users' handle on a partition, and the append API for prebuilt batches.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use partition_log::{Now, ProducerView};
 use record_batch::Batch;
 use segment_storage::Cursor;
+use sync::atomic::Ordering;
 
 use crate::blocking;
 use crate::config::Ack;
@@ -14,7 +14,7 @@ use crate::error::{AppendError, ReadError, TopicError, Unknown};
 use crate::partition::{PartitionState, Source, Written};
 
 /// A partition, for appending batches that are built already. Cheap to clone; keeps the engine
-/// open. [`crate::ProducerSession`] builds batches from records.
+/// open. [`ProducerSession`](crate::ProducerSession) builds batches from records.
 #[derive(Clone)]
 pub struct Partition {
     pub(crate) engine: Arc<Handle>,
@@ -134,6 +134,10 @@ impl Partition {
         }
         if self.state.log().is_none() {
             return Err(TopicError::ReadOnly);
+        }
+        if self.state.is_internal {
+            let name = self.state.topic.to_string();
+            return Err(TopicError::Internal { name });
         }
         if self.state.check_open().is_err() {
             return Err(TopicError::Closed);
@@ -273,6 +277,10 @@ impl Partition {
 
     #[inline]
     pub(crate) fn write(&self, batch: &Batch<'_>, now: Now) -> Result<Written, AppendError> {
+        if self.state.is_internal {
+            let topic = self.state.topic.clone();
+            return Err(AppendError::Internal { topic });
+        }
         let (written, follow) = self.state.write(batch, self.level, now);
         self.engine.core.follow_up(&self.state, follow);
         written

@@ -2,12 +2,13 @@
 //! but time; what can reach the disk it hands to the committer or the feeder (I16).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pid_allocator::PidAllocator;
+use sync::atomic::{AtomicU64, Ordering};
+use sync::{Condvar, Mutex};
 
+use crate::committer::Kind;
 use crate::core::Core;
 use crate::partition::{PartitionState, Source};
 
@@ -75,6 +76,8 @@ impl Core {
                 let due = since + partition.config.flush_ms();
                 wait_ms = wait_ms.min(due.saturating_sub(now_ms)).max(1);
             }
+            let groups_ms = self.groups.next_due_ms().saturating_sub(now_ms);
+            wait_ms = wait_ms.min(groups_ms).max(1);
             self.timer
                 .wanted
                 .wait_for(&mut state, Duration::from_millis(wait_ms));
@@ -98,6 +101,7 @@ impl Core {
         for partition in due {
             self.commit(&partition);
         }
+        self.look_at_groups();
         self.tick();
     }
 
@@ -131,9 +135,11 @@ impl Core {
         }
         let expire = due(&self.timer.next_expiry_ms, EXPIRY_CHECK_MS);
         let retain = due(&self.timer.next_retention_ms, RETENTION_CHECK_MS);
+        self.checkpoint_groups();
+        self.publish_groups();
         for partition in self.partitions() {
             self.keep_house(&partition, now.elapsed_ms, expire);
-            if retain && partition.config.limits_retention() {
+            if retain && (partition.config.limits_retention() || partition.is_consumed()) {
                 let more = self.committer.retain(&partition);
                 self.more_workers(more);
             }
@@ -163,14 +169,15 @@ impl Core {
             let more = self.committer.sync_marks(partition);
             self.more_workers(more);
         }
-        let segment_since = partition.segment_since_ms.load(Ordering::Relaxed);
-        if segment_since > 0 && now_ms >= segment_since + partition.config.segment_ms() {
-            partition.segment_since_ms.store(0, Ordering::Relaxed);
-            if let Some(mut log) = partition.log() {
+        // A log that is busy just now is looked at the next time: nobody is waited for here.
+        if let Some(mut log) = partition.try_log() {
+            let since_ms = log.segments().active_since_ms();
+            if since_ms > 0 && now_ms >= since_ms + partition.config.segment_ms() {
                 log.segments_mut().roll();
+                drop(log);
+                let more = self.committer.enqueue(partition, Kind::Sync);
+                self.more_workers(more);
             }
-            let more = self.committer.enqueue(partition);
-            self.more_workers(more);
         }
         let mut moves = partition.spilling.is_over.load(Ordering::Relaxed);
         if moves {
@@ -184,7 +191,7 @@ impl Core {
             }
         }
         if moves {
-            let more = self.committer.enqueue(partition);
+            let more = self.committer.enqueue(partition, Kind::Upkeep);
             self.more_workers(more);
         }
     }

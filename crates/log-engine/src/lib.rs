@@ -27,12 +27,18 @@ mod env;
 mod error;
 mod explain;
 mod given_up;
+mod groups;
 mod handle;
+mod headers;
 mod housekeeping;
 pub mod inspect;
+#[cfg(all(test, oncelog_loom))]
+mod interleavings;
+mod internal;
 #[cfg(feature = "serde")]
 mod json;
 mod lineage;
+mod locked;
 mod names;
 mod open_report;
 mod panics;
@@ -53,6 +59,8 @@ mod topic;
 mod topic_logs;
 mod topics;
 mod transport;
+mod upkeep;
+mod wording;
 
 pub use append_id::{AppendId, AppendIdError};
 pub use backup::{BackupError, BackupReport};
@@ -64,7 +72,13 @@ pub use error::{
     Action, AppendError, CloseError, Error, OpenError, ReadError, ResolveError, SendError,
     SessionError, TopicError, Unknown,
 };
+pub use groups::{
+    ConsumerGroup, DeadLetter, Delivery, GroupDescription, GroupError, GroupPartition,
+    JournalError, Member, Receipt,
+};
 pub use handle::{Appended, Partition, Pending};
+#[doc(hidden)]
+pub use internal::InternalLog;
 pub use open_report::OpenReport;
 pub use partition_log::{Decision, Explanation, Opened, ProducerView, Rejection, WindowEntry};
 pub use partitioner::partition_for_key;

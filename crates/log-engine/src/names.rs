@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use segment_storage::{Disk, StateFileError, state_file};
 use serde::{Deserialize, Serialize};
+use sync::Mutex;
 
 use crate::producer::ProducerCore;
 

@@ -7,23 +7,26 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
 use partition_log::{AppendError as LogError, Now, PartitionLog, PartitionReader};
 use record_batch::Batch;
 use segment_storage::{Corruption, LogFollower, WriteError};
+use sync::Mutex;
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::committer::Turn;
 use crate::config::{Ack, TopicConfig};
 use crate::ends::{Ends, State};
 use crate::error::{AppendError, LogName, Unknown};
+use crate::locked::LockedLog;
 use crate::spilling::Spilling;
 
 /// What an engine keeps of one partition.
 pub(crate) struct PartitionState {
     pub(crate) topic: Arc<str>,
     pub(crate) index: u32,
+    /// Only the engine itself writes it.
+    pub(crate) is_internal: bool,
     pub(crate) config: TopicConfig,
     pub(crate) reader: PartitionReader,
     pub(crate) ends: Ends,
@@ -33,12 +36,14 @@ pub(crate) struct PartitionState {
     pub(crate) spilling: Spilling,
     /// Held while the log's start moves.
     pub(crate) deleting: Mutex<()>,
+    /// Below it, all groups that the topic names have consumed everything, durably.
+    pub(crate) consumed_to: AtomicU64,
+    /// From it on, a group holds what is there; `u64::MAX`: none does.
+    pub(crate) held_from: AtomicU64,
     /// Elapsed time since when there are unsynced bytes at `interval`; 0: none.
     pub(crate) dirty_since_ms: AtomicU64,
     /// Elapsed time since when the stable mark is unsynced; 0: it is synced.
     pub(crate) mark_since_ms: AtomicU64,
-    /// Elapsed time since when the active segment has data; 0: it has none.
-    pub(crate) segment_since_ms: AtomicU64,
     /// Bytes appended since the last sync, for `flush.bytes`.
     pub(crate) unsynced_bytes: AtomicU64,
 }
@@ -86,9 +91,10 @@ pub(crate) struct Written {
 pub(crate) struct Follow {
     /// The feeder should prepare a segment.
     pub(crate) feed: bool,
-    /// The committer should take a turn: to seal what was rolled, to raise the ceiling, or to move
-    /// producers to disk.
+    /// The committer should take a turn: to sync what was rolled, or to raise the ceiling.
     pub(crate) turn: bool,
+    /// The committer should see to the log's upkeep: seal what was rolled, or move producers to disk.
+    pub(crate) upkeep: bool,
     /// The committer should sync everything.
     pub(crate) sync: bool,
     /// The timer should have the partition synced when its time comes.
@@ -103,6 +109,7 @@ impl PartitionState {
         source: Source,
     ) -> PartitionState {
         let state = PartitionState {
+            is_internal: crate::groups::is_internal(&topic),
             topic,
             index,
             config,
@@ -113,9 +120,10 @@ impl PartitionState {
             turn: Turn::default(),
             feeding: Feeding::default(),
             deleting: Mutex::default(),
+            consumed_to: AtomicU64::new(0),
+            held_from: AtomicU64::new(u64::MAX),
             dirty_since_ms: AtomicU64::new(0),
             mark_since_ms: AtomicU64::new(0),
-            segment_since_ms: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
         };
         state.ends.set_synced(state.reader.high_watermark());
@@ -127,9 +135,17 @@ impl PartitionState {
     }
 
     /// The log, for its writer; `None` where another process writes it.
-    pub(crate) fn log(&self) -> Option<MutexGuard<'_, PartitionLog>> {
+    pub(crate) fn log(&self) -> Option<LockedLog<'_>> {
         match &self.source {
-            Source::Writer(log) => Some(log.lock()),
+            Source::Writer(log) => Some(LockedLog::new(log, self)),
+            Source::Follower(_) | Source::Damaged(_) => None,
+        }
+    }
+
+    /// As [`PartitionState::log`]; `None` also while somebody else has it.
+    pub(crate) fn try_log(&self) -> Option<LockedLog<'_>> {
+        match &self.source {
+            Source::Writer(log) => LockedLog::try_new(log, self),
             Source::Follower(_) | Source::Damaged(_) => None,
         }
     }
@@ -152,6 +168,9 @@ impl PartitionState {
         };
         if let Err(error) = self.check_open() {
             return (Err(error), Follow::default());
+        }
+        if let Some(refused) = self.backlogged(&log, batch) {
+            return refused;
         }
         let appended = match log.append(batch, now) {
             Err(error @ (LogError::Evicted { .. } | LogError::NoRoom { .. })) => {
@@ -181,7 +200,8 @@ impl PartitionState {
                 return (Err(error), follow);
             }
         };
-        follow.turn = log.segments().is_turn_due() | self.spilling.note(&log);
+        follow.turn = log.segments().is_turn_due();
+        follow.upkeep = log.segments().is_seal_due() | self.spilling.note(&log);
         drop(log);
         let written = Written {
             base_offset: appended.base_offset,
@@ -204,6 +224,34 @@ impl PartitionState {
         (Ok(written), follow)
     }
 
+    // Appends that outrun the seals of their log wait for one, as for a segment that is not prepared yet.
+    #[inline]
+    fn backlogged(
+        &self,
+        log: &PartitionLog,
+        batch: &Batch<'_>,
+    ) -> Option<(Result<Written, AppendError>, Follow)> {
+        let segments = log.segments();
+        let bytes = u64::try_from(batch.bytes().len()).unwrap_or(u64::MAX);
+        segments.is_backlogged(bytes).then(|| {
+            let (topic, partition) = (self.topic.clone(), self.index);
+            let follow = Follow {
+                turn: segments.is_turn_due(),
+                upkeep: segments.is_seal_due(),
+                ..Follow::default()
+            };
+            (Err(AppendError::NotReady { topic, partition }), follow)
+        })
+    }
+
+    /// Tells whoever waits for a segment that there may be one, or why there is none: how many bytes it
+    /// wanted, and what the disk said.
+    pub(crate) fn fed(&self, failure: Option<(u64, Arc<io::Error>)>) {
+        *self.feeding.failure.lock() = failure;
+        self.feeding.turns.fetch_add(1, Ordering::AcqRel);
+        self.ends.wake();
+    }
+
     // At `interval` the committer is due when enough bytes are unsynced; the timer sees to the rest.
     fn note_unsynced(&self, bytes: usize, now: Now, follow: &mut Follow) {
         let is_first = |since: &AtomicU64| {
@@ -213,13 +261,24 @@ impl PartitionState {
             }
             is_first
         };
-        is_first(&self.segment_since_ms);
         if self.config.ack() == Ack::Interval {
             follow.flush_later = is_first(&self.dirty_since_ms);
             let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
             let before = self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
             follow.sync |= before + bytes >= self.config.flush_bytes();
         }
+    }
+
+    /// Whether groups have consumed anything that is still there.
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.consumed_to.load(Ordering::Acquire) > self.reader.log_start_offset()
+    }
+
+    /// Has every later append be told that the engine is closed. Appends look at it under the lock,
+    /// so none comes after this call.
+    pub(crate) fn refuse_appends(&self) {
+        let _locked = self.log();
+        self.ends.begin_close();
     }
 
     pub(crate) fn check_open(&self) -> Result<(), AppendError> {
@@ -305,6 +364,8 @@ impl PartitionState {
         level: Ack,
     ) -> Option<Result<(), AppendError>> {
         let end = written.last_offset + 1;
+        // Before the ends: what a close or a failure came after was reached all the same.
+        let state = self.ends.state();
         let reached = match level {
             Ack::Synced => self.ends.synced() >= end,
             Ack::Interval | Ack::Memory => self.reader.high_watermark() >= end,
@@ -312,7 +373,7 @@ impl PartitionState {
         if reached {
             return Some(Ok(()));
         }
-        let why = match self.ends.state() {
+        let why = match state {
             State::Open => return None,
             State::Deleted => {
                 return Some(Err(AppendError::TopicDeleted {

@@ -19,8 +19,9 @@ mod decode;
 mod stream;
 mod waiting;
 
+pub(crate) use builder::start_offset;
 pub use builder::{ReaderBuilder, Start};
-use decode::decode_first;
+pub(crate) use decode::decode_first;
 pub use stream::RecordStream;
 use waiting::Waiting;
 
@@ -207,6 +208,11 @@ impl Reader {
                 None => return Some(None),
             }
         }
+    }
+
+    /// The next record, without waiting; `None` when there is none now.
+    pub(crate) fn try_next(&mut self) -> Option<Result<ConsumedRecord, ReadError>> {
+        self.try_record().flatten()
     }
 
     /// The next batches; `None` at the end, unless the reader follows.

@@ -4,11 +4,10 @@ use record_batch::{
     BatchBuilder, BatchError, HEADER_BYTES, SOURCE_BYTES, SOURCE_HEADER, record_size_upper_bound,
 };
 
+use crate::headers;
+
 /// Bytes that a source position adds to a record, at most.
 const SOURCE_ROOM: usize = SOURCE_HEADER.len() + SOURCE_BYTES + 10;
-
-/// The header that holds a business id.
-pub(crate) const BIZ_ID: &str = "biz-id";
 
 /// A record to append. It borrows; the bytes are copied once, into the batch, during the call.
 ///
@@ -48,7 +47,14 @@ impl<'a> Record<'a> {
     /// consumers recognise by it what they acted on before.
     #[must_use]
     pub fn biz_id(self, id: &'a (impl AsRef<[u8]> + ?Sized)) -> Record<'a> {
-        self.header(BIZ_ID, Some(id.as_ref()))
+        self.header(headers::BIZ_ID, Some(id.as_ref()))
+    }
+
+    /// Sets the business meaning in which the business id is unique: the header `scenario`. Unless
+    /// set, consumers take the topic's name.
+    #[must_use]
+    pub fn scenario(self, name: &'a str) -> Record<'a> {
+        self.header(headers::SCENARIO, Some(name.as_bytes()))
     }
 
     /// Sets the key.

@@ -29,6 +29,7 @@ use crate::error::{LogName, OpenError};
 use crate::inspect::{self, Depth, InspectError, Problem};
 use crate::lineage::{self, Random};
 use crate::topics;
+use crate::wording;
 
 pub(crate) use self::rebuild::ASIDE;
 
@@ -38,7 +39,7 @@ pub struct RepairOptions {
     /// Do it. Otherwise it is only said what would be done, and nothing is written.
     pub apply: bool,
     /// Begin a new lineage, as is needed where a directory went back in time: after a copy of its
-    /// files was put back. Not needed for what [`crate::Engine::snapshot_to`] made.
+    /// files was put back. Not needed for what [`Engine::snapshot_to`](crate::Engine::snapshot_to) made.
     pub new_lineage: bool,
     /// Have producer ids from here on handed out. Asked for where the allocator's file is lost:
     /// only who knows every id that was ever handed out can say it.
@@ -194,6 +195,7 @@ pub fn repair_env(env: &Env, options: &RepairOptions) -> Result<RepairReport, Re
         Some(directory::lock(env)?)
     } else if let Some(holder) = disk.lock_holder(LOCK).map_err(|e| io(disk, LOCK, e))? {
         let directory = disk.display("");
+        let holder = wording::holder_now(&holder, &*env.clock);
         return Err(OpenError::DirectoryInUse { directory, holder }.into());
     } else {
         None
@@ -339,11 +341,11 @@ impl Repair<'_> {
         }
         self.report.given_up.extend(survey.given_up.iter().cloned());
         let shown = survey.place.display("");
+        let directory = shown.trim_end_matches('/');
         for what in &survey.damage {
-            self.report.step(
-                shown.trim_end_matches('/'),
-                format!("{what}; the log is made anew of what is whole"),
-            );
+            let what = wording::without_file(directory, what.clone());
+            let step = format!("{what}; the log is made anew of what is whole");
+            self.report.step(directory, step);
         }
         if self.options.apply {
             let around = Surroundings {
@@ -425,8 +427,13 @@ impl Repair<'_> {
         let mut is_any = false;
         for path in caches.iter().filter(|path| flagged(&problems, path)) {
             is_any = true;
-            let what = "it is set aside: opening makes it anew from the log, or refuses producers \
-                        that it alone knew";
+            let what = match path.ends_with(".index") {
+                true => "it is set aside: opening makes it anew from the log",
+                false => {
+                    "it is set aside: opening makes it anew from the log, or refuses producers \
+                     that it alone knew"
+                }
+            };
             self.report.step(disk.display(path), what);
             if self.options.apply {
                 let aside = rebuild::free_name(disk, &path.replace('/', "."))?;

@@ -1,15 +1,20 @@
-//! Deleting from a log's front: by size, by age, and on request.
+//! Deleting from a log's front: by size, by age, once groups have consumed it, and on request.
 //!
 //! Age is the engine's elapsed time since the last append to a segment; records' own timestamps are
-//! data and delete nothing (I31). Whole sealed segments go; the active one stays.
+//! data and delete nothing (I31). By size and age whole sealed segments go; the active one stays.
+//! What the groups of `retention.consumed.by` have all consumed goes at once, to the record. Nothing
+//! that a group holds goes, but on request.
 
 use std::io;
 use std::sync::Arc;
+
+use sync::atomic::Ordering;
 
 use crate::core::Core;
 use crate::env::Time;
 use crate::partition::PartitionState;
 use crate::topics::give_back_reserve;
+use crate::upkeep;
 
 /// Applies a topic's limits to one of its partitions. A part of the committer's turn: what goes is
 /// sealed, and so durable.
@@ -35,7 +40,9 @@ fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
     let segments = partition.reader.view().segments();
     let mut bytes: u64 = segments.iter().filter_map(|s| s.bytes().ok()).sum();
     let mut start = None;
-    for footer in segments.iter().map_while(|s| s.footer()) {
+    let held_from = partition.held_from.load(Ordering::Acquire);
+    let sealed = segments.iter().map_while(|s| s.footer());
+    for footer in sealed.take_while(|footer| footer.next_offset <= held_from) {
         let left = bytes.saturating_sub(footer.bytes);
         let too_large = config.retention_bytes().is_some_and(|limit| left >= limit);
         // One that does not say is as old as this open.
@@ -51,6 +58,9 @@ fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
         bytes = left;
         start = Some(footer.next_offset);
     }
+    let consumed_to = partition.consumed_to.load(Ordering::Acquire);
+    let consumed_to = consumed_to.min(held_from).min(partition.ends.synced());
+    let start = start.max(Some(consumed_to));
     let present = partition.reader.log_start_offset();
     let is_left = partition.reader.view().has_deleted();
     let start = start.filter(|&start| start > present);
@@ -100,6 +110,10 @@ impl Core {
             if partition.ends.synced() < start {
                 return Err(io::Error::other("the log could not be synced"));
             }
+        }
+        // What is not sealed cannot go.
+        if upkeep::is_due(partition) {
+            upkeep::turn(partition, &self.time);
         }
         if !move_start(partition, &self.time, start)? {
             // The engine can always delete (I13): the space that the log has reserved is enough.

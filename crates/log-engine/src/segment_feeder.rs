@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use parking_lot::{Condvar, Mutex};
+use sync::atomic::Ordering;
+use sync::{Condvar, Mutex};
 
 use crate::committer;
 use crate::ends::State;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use sync::{Condvar, Mutex, MutexGuard};
 
 use crate::env::Time;
 use crate::producer::ProducerCore;

@@ -1,7 +1,6 @@
 //! Waiting for something to be true, without being in a list.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-
+use sync::atomic::{AtomicUsize, Ordering, fence};
 use tokio::sync::Notify;
 
 /// Wakes whoever waits for a condition; the condition is kept elsewhere, in atomics or behind a

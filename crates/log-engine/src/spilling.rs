@@ -8,18 +8,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
 use partition_log::{
     AppendError as LogError, Appended, Guarded, Loaded, Loading, Now, PartitionLog, ProducerView,
     Progress, Spiller,
 };
 use record_batch::Batch;
+use sync::Mutex;
+use sync::atomic::{AtomicBool, Ordering};
 
 use crate::committer;
 use crate::env::Time;
 use crate::error::{AppendError, ReadError};
+use crate::locked::LockedLog;
 use crate::panics::caught;
 use crate::partition::{PartitionState, Source};
 
@@ -74,11 +75,11 @@ impl Spilling {
 }
 
 /// A log behind its lock.
-struct Locked<'a>(&'a Mutex<PartitionLog>);
+struct Locked<'a>(&'a Mutex<PartitionLog>, &'a PartitionState);
 
 impl Guarded for Locked<'_> {
     fn with<R>(&self, f: impl FnOnce(&mut PartitionLog) -> R) -> R {
-        f(&mut self.0.lock())
+        f(&mut LockedLog::new(self.0, self.1))
     }
 }
 
@@ -88,10 +89,14 @@ impl PartitionState {
         f: impl FnOnce(&mut Spiller, &Locked<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut spiller = self.spilling.spiller.lock();
-        match (&mut *spiller, &self.source) {
-            (Some(spiller), Source::Writer(log)) => f(spiller, &Locked(log)),
-            _ => Err(io::Error::other("the log is closed")),
-        }
+        let (Some(spiller), Source::Writer(log)) = (&mut *spiller, &self.source) else {
+            return Err(io::Error::other("the log is closed"));
+        };
+        // What a panic leaves half moved is behind the latch, whosever thread it was (R25).
+        caught(|| f(spiller, &Locked(log, self))).unwrap_or_else(|panic| {
+            committer::fence(self, "moving producers", &panic);
+            Err(panic)
+        })
     }
 
     // A producer from disk; `None` when somebody else has brought it back.
@@ -117,11 +122,7 @@ impl PartitionState {
     ///
     /// # Errors
     /// When the producer is on disk, and cannot be read.
-    pub(crate) fn log_with(
-        &self,
-        producer_id: i64,
-        now: Now,
-    ) -> io::Result<Option<MutexGuard<'_, PartitionLog>>> {
+    pub(crate) fn log_with(&self, producer_id: i64, now: Now) -> io::Result<Option<LockedLog<'_>>> {
         let mut log = self.log();
         loop {
             let Some(found) = log else { return Ok(None) };
@@ -149,11 +150,11 @@ impl PartitionState {
     #[cold]
     pub(crate) fn append_postponed<'a>(
         &'a self,
-        mut log: MutexGuard<'a, PartitionLog>,
+        mut log: LockedLog<'a>,
         mut refused: LogError,
         batch: &Batch<'_>,
         now: Now,
-    ) -> Result<(MutexGuard<'a, PartitionLog>, Result<Appended, LogError>), AppendError> {
+    ) -> Result<(LockedLog<'a>, Result<Appended, LogError>), AppendError> {
         loop {
             drop(log);
             let again = match refused {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use partition_log::Budget;
+use sync::atomic::Ordering;
 
 use crate::config::TopicConfig;
 use crate::engine::Handle;
@@ -71,6 +72,11 @@ pub struct PartitionDescription {
     pub producer_rebuilds: u64,
     /// Batches accepted from unknown producers in mid-sequence, since the open.
     pub accepted_unknown: u64,
+    /// Below it, all groups of `retention.consumed.by` have consumed everything, durably, and
+    /// retention deletes. `None` where the topic names no groups.
+    pub consumed_to: Option<u64>,
+    /// From it on, a group holds what is there, and neither size, age nor consumption delete it.
+    pub held_from: Option<u64>,
     /// `open`, or why it takes no appends.
     pub state: String,
 }
@@ -176,6 +182,8 @@ fn describe(state: &PartitionState) -> PartitionDescription {
             status = corruption.to_string();
         }
     }
+    let names_groups = !state.config.consumed_by().is_empty();
+    let held_from = state.held_from.load(Ordering::Acquire);
     PartitionDescription {
         partition: state.index,
         log_start_offset: state.reader.log_start_offset(),
@@ -190,6 +198,8 @@ fn describe(state: &PartitionState) -> PartitionDescription {
         producer_loads: budget.loads,
         producer_rebuilds: budget.rebuilds,
         accepted_unknown,
+        consumed_to: names_groups.then(|| state.consumed_to.load(Ordering::Acquire)),
+        held_from: Some(held_from).filter(|&from| from < u64::MAX),
         state: status,
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use partition_log::{OpenContext, Opened, PartitionLog, PartitionReader};
 use pid_allocator::PidAllocator;
 use segment_storage::{Corruption, LogFollower, LogView, Place, Recovered};
+use sync::Mutex;
 
-use crate::committer::{self, is_full};
+use crate::committer;
 use crate::config::TopicConfig;
 use crate::core::Core;
 use crate::directory::{Stage, TopicEntry};
@@ -15,6 +15,8 @@ use crate::ends::State;
 use crate::env::Time;
 use crate::error::{LogName, OpenError, TopicError};
 use crate::partition::{PartitionState, Source};
+use crate::upkeep::{self, is_full};
+use crate::wording;
 
 /// Most partitions of a topic.
 pub(crate) const PARTITIONS_MAX: u32 = 10_000;
@@ -91,10 +93,10 @@ fn corruption_of(place: &Place, error: &partition_log::OpenError) -> Option<Corr
         _ => place.display(segment_storage::marks::FILE),
     };
     damaged.then(|| Corruption {
+        reason: wording::without_file(&file, storage.to_string()),
         file,
         position: 0,
         offset: 0,
-        reason: storage.to_string(),
     })
 }
 
@@ -196,6 +198,7 @@ pub(crate) fn give_back_reserve(partition: &PartitionState, time: &Time) {
         log.segments_mut().roll();
     }
     committer::turn(partition, time);
+    upkeep::turn(partition, time);
 }
 
 pub(crate) fn io_error(core: &Core, name: &str, source: std::io::Error) -> TopicError {
@@ -239,8 +242,9 @@ impl Core {
     ) -> Result<Arc<TopicState>, TopicError> {
         check_name(name)?;
         check_partitions(partitions)?;
-        let directory = self.check_writable()?;
         let mut leftovers = self.topic_changes.lock();
+        // Under the lock: once a close has had it, nothing is written here any more.
+        let directory = self.check_writable()?;
         if let Some(topic) = self.topics.read().get(name) {
             let (name, partitions) = (name.to_owned(), topic.entry.partitions);
             return Err(TopicError::Exists { name, partitions });
@@ -326,8 +330,8 @@ impl Core {
         name: &str,
         partitions: u32,
     ) -> Result<Arc<TopicState>, TopicError> {
-        let directory = self.check_writable()?;
         let leftovers = self.topic_changes.lock();
+        let directory = self.check_writable()?;
         let Some(topic) = self.topics.read().get(name).cloned() else {
             let name = name.to_owned();
             return Err(TopicError::UnknownTopic { name });
@@ -390,8 +394,8 @@ impl Core {
     /// # Errors
     /// [`TopicError`].
     pub(crate) fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
-        self.check_writable()?;
         let mut leftovers = self.topic_changes.lock();
+        self.check_writable()?;
         let Some(topic) = self.topics.read().get(name).cloned() else {
             return Err(TopicError::UnknownTopic {
                 name: name.to_owned(),

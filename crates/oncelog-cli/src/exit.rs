@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use oncelog::inspect::{InspectError, RepairError};
-use oncelog::{AppendError, BackupError, ConfigError, OpenError, ReadError, SendError, TopicError};
+use oncelog::{
+    AppendError, BackupError, ConfigError, GroupError, OpenError, ReadError, SendError, TopicError,
+};
 
+use crate::advice;
 use crate::output::note;
 
 /// Ends that are not errors of the engine.
@@ -56,13 +59,18 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 /// The error and its causes, each said once: many messages hold their cause already.
 fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(advice::said) {
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }
+    }
+    // Most messages end with what to do.
+    if let Some(next) = advice::about_system(error).filter(|_| !text.contains("; ")) {
+        text.push_str("; ");
+        text.push_str(next);
     }
     text
 }
@@ -86,6 +94,8 @@ fn code(error: &anyhow::Error) -> u8 {
             append_code(error)
         } else if let Some(error) = cause.downcast_ref::<SendError>() {
             send_code(error)
+        } else if let Some(error) = cause.downcast_ref::<GroupError>() {
+            group_code(error)
         } else if let Some(error) = cause.downcast_ref::<BackupError>() {
             backup_code(error)
         } else if let Some(error) = cause.downcast_ref::<RepairError>() {
@@ -110,6 +120,11 @@ fn open_code(error: &OpenError) -> u8 {
     match error {
         OpenError::DirectoryInUse { .. } => IN_USE,
         OpenError::NewerFormat { .. } => DAMAGED,
+        OpenError::Missing { directory } | OpenError::NotADataDirectory { directory, .. }
+            if advice::was_a_data_directory(directory) =>
+        {
+            DAMAGED
+        }
         OpenError::StateFile(_)
         | OpenError::SlotFile(_)
         | OpenError::Allocator(_)
@@ -121,6 +136,7 @@ fn open_code(error: &OpenError) -> u8 {
 fn topic_code(error: &TopicError) -> u8 {
     match error {
         TopicError::IllegalName { .. }
+        | TopicError::Internal { .. }
         | TopicError::PartitionCount { .. }
         | TopicError::UnknownPartition { .. }
         | TopicError::Config(_) => USAGE,
@@ -155,6 +171,17 @@ fn send_code(error: &SendError) -> u8 {
     }
 }
 
+fn group_code(error: &GroupError) -> u8 {
+    match error {
+        GroupError::Topic(error) => topic_code(error),
+        GroupError::Read(error) => read_code(error),
+        GroupError::Append { source, .. } => append_code(source),
+        GroupError::IllegalName { .. } => USAGE,
+        GroupError::Unreadable(_) => damaged_unless_refused(error),
+        _ => FAILED,
+    }
+}
+
 fn backup_code(error: &BackupError) -> u8 {
     match error {
         BackupError::Exists { .. } => USAGE,
@@ -173,10 +200,14 @@ fn repair_code(error: &RepairError) -> u8 {
     }
 }
 
-/// What the system refused (no descriptors, no rights) is no damage.
+/// What the system refused (no descriptors, no rights) is no damage; a file that is missing is.
 fn damaged_unless_refused(error: &(dyn Error + 'static)) -> u8 {
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
-    let is_refused = causes.any(|cause| cause.is::<io::Error>() || cause.is::<Arc<io::Error>>());
+    let is_refused = causes.any(|cause| {
+        let shared = cause.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
+        let error = cause.downcast_ref::<io::Error>().or(shared);
+        error.is_some_and(|error| error.kind() != io::ErrorKind::NotFound)
+    });
     if is_refused { FAILED } else { DAMAGED }
 }
 

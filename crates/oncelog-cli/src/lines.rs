@@ -48,7 +48,9 @@ impl Input {
             let file = File::open(path).with_context(|| format!("--file: cannot open {name}"))?;
             let about = file.metadata()?;
             if about.is_dir() {
-                let text = format!("--file: {name} is a directory; allowed: a file, or -");
+                let text = format!(
+                    "--file: {name} is a directory; allowed: a file, or - for standard input"
+                );
                 return Err(Stop::Usage(text).into());
             }
             size = about.is_file().then_some(about.len());

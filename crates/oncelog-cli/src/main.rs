@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod args;
 mod batches;
 mod cmd;
@@ -38,6 +39,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Topic(args) => cmd::topic::run(args, common),
         Command::Produce(args) => cmd::produce::run(args, common, &interrupt),
         Command::Consume(args) => cmd::consume::run(args, common, &interrupt),
+        Command::Groups(args) => cmd::groups::run(args, common),
+        Command::DeadLetters(args) => cmd::dead_letters::run(args, common, &interrupt),
         Command::Producers(args) => cmd::producers::run(args, common, &interrupt),
         Command::Why(args) => cmd::why::run(args, common),
         Command::Dump(args) => cmd::dump::run(args, common, &interrupt),

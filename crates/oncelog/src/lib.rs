@@ -10,6 +10,8 @@
 pub mod guide;
 pub mod testing;
 
+#[cfg(feature = "inbox")]
+pub use consumer_inbox as inbox;
 pub use log_engine::*;
 
 /// The programs in the README compile, run and hold.

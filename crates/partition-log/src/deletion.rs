@@ -66,6 +66,7 @@ impl Deletion {
     /// What the disk says; the next open removes what is left.
     pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
         self.front.remove(gone)?;
+        let _one_at_a_time = self.snapshotter.changing.lock();
         snapshot::prune(&self.snapshotter.place, self.start, self.end)
     }
 

@@ -49,7 +49,7 @@ impl Decision {
     }
 }
 
-/// The answer to [`ProducerTable::explain`].
+/// What an append would be answered, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use record_batch::{Batch, BatchError, BatchHeader, SourcePosition, Stamp, stamped_header};
 use segment_storage::{Corruption, LogStart, Place, Recovered, SegmentedLog, WriteError};
+use sync::Mutex;
 
 use crate::config::{Now, PartitionConfig};
 use crate::deletion::Deletion;
@@ -70,6 +71,8 @@ pub struct PartitionLog {
     /// Below it the log never held anything.
     history_from: u64,
     is_history_lost: bool,
+    /// Held while files of snapshots change.
+    snapshots: Arc<Mutex<()>>,
 }
 
 impl PartitionLog {
@@ -146,7 +149,9 @@ impl PartitionLog {
             snapshot::remove_where(&place, damaged).map_err(io)?;
             snapshot::prune(&place, view.start(), tail).map_err(io)?;
             spill::remove_stale(&place);
-            if view.has_deleted() {
+            // Not where a snapshot would hide that producers are forgotten, before whoever has to know has
+            // noted it.
+            if view.has_deleted() && !history_lost {
                 // Left by a deletion. Without space for a snapshot of its producers it stays (I18).
                 let newest = snapshot::list(&place).map_err(io)?.last().copied();
                 let is_covered = newest == Some(tail);
@@ -167,6 +172,7 @@ impl PartitionLog {
             map_end_offset: end,
             history_from: start.history_from,
             is_history_lost: history_lost,
+            snapshots: Arc::default(),
         };
         if is_sound {
             log = spill::settle(log, context.now);
@@ -401,6 +407,7 @@ impl PartitionLog {
                 .synced_offset()
                 .min(self.segments.batches_end()),
             history_from: self.history_from,
+            changing: self.snapshots.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use segment_storage::{Place, Segment};
+use sync::Mutex;
 
 use crate::config::{Now, PartitionConfig};
 use crate::error::OpenError;
@@ -20,6 +21,9 @@ pub struct Snapshotter {
     pub(crate) durable_end: u64,
     /// Below it the log never held anything.
     pub(crate) history_from: u64,
+    /// Held while files of snapshots change: a deletion may want the same one as a seal, and then
+    /// each would remove the file that the other is about to rename.
+    pub(crate) changing: Arc<Mutex<()>>,
 }
 
 impl Snapshotter {
@@ -92,6 +96,7 @@ impl Snapshotter {
     }
 
     pub(crate) fn write_at(&self, end: u64, now: Now) -> Result<(), OpenError> {
+        let _one_at_a_time = self.changing.lock();
         let io = |source| self.io_error(source);
         let (view, now_ms) = (self.reader.view(), now.elapsed_ms);
         let (mut table, rebuilt) = recovery::rebuild(&self.place, view, &self.config, end, now_ms)?;

@@ -13,8 +13,8 @@ mod reservation;
 use std::ops::Range;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use segment_storage::disk::Disk;
+use sync::Mutex;
 
 pub use error::AllocateError;
 pub use reservation::{FILE_NAME, SKIP, inspect, raise_floor};

@@ -9,6 +9,8 @@ use segment_storage::disk::memory::MemoryDisk;
 
 use super::*;
 
+mod edges;
+
 fn shared(disk: &MemoryDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }

@@ -136,7 +136,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The records, copied or decompressed into memory of their own. At most
-    /// [`crate::decompressed_limit`] bytes come out of a compressed block; see [`Records::of`]
+    /// `decompressed_limit` bytes come out of a compressed block; see [`Records::of`]
     /// for records that share the batch's memory.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ impl BatchBuilder {
         self
     }
 
-    /// The level to compress at; `None` is the codec's default. See [`crate::compress`].
+    /// The level to compress at; `None` is the codec's default. See `compress`.
     #[must_use]
     pub fn level(mut self, level: Option<i32>) -> BatchBuilder {
         self.level = level;
@@ -239,9 +239,9 @@ impl BatchBuilder {
     /// Finishes the batch: base offset 0, leader epoch -1. The builder keeps its records, so that
     /// the batch can be built again, until [`BatchBuilder::clear`].
     ///
-    /// The identity is written as given; [`crate::Batch::check_from_producer`] judges it. Records
+    /// The identity is written as given; [`Batch::check_from_producer`](crate::Batch::check_from_producer) judges it. Records
     /// that shrink to less than a 1,024th, or that are more than 64 MiB, are left uncompressed:
-    /// readers refuse to decompress that much ([`crate::decompressed_limit`]).
+    /// readers refuse to decompress that much (`decompressed_limit`).
     ///
     /// # Errors
     /// [`BatchError::Count`] without records, [`BatchError::CodecMissing`] and

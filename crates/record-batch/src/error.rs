@@ -11,7 +11,7 @@ pub enum BatchError {
         bytes: usize,
     },
     /// Not format v2.
-    #[error("magic byte is {found}, only record batches v2 are supported; upgrade the producer")]
+    #[error("magic byte is {found}, only 2 (record batches v2) is supported")]
     Magic {
         /// The byte found.
         found: u8,
@@ -24,7 +24,7 @@ pub enum BatchError {
     },
     /// The checksum is wrong.
     #[error(
-        "batch CRC-32C is {computed:08x}, the header says {stored:08x}; the bytes were damaged, send the batch again"
+        "batch CRC-32C is {computed:08x}, the header says {stored:08x}; the bytes were changed since the batch was made"
     )]
     Crc {
         /// The header's value.

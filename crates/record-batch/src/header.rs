@@ -184,7 +184,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 impl BatchHeader {
     /// Reads the fields of a header and checks what can be checked without the records: magic,
     /// length, and that the codec exists. Neither the CRC nor the counts are judged here
-    /// ([`crate::Batch::parse`] does).
+    /// ([`Batch::parse`](crate::Batch::parse) does).
     ///
     /// # Errors
     /// [`BatchError::Short`], [`BatchError::Magic`], [`BatchError::Length`],
@@ -251,7 +251,7 @@ impl BatchHeader {
         Compression::from_id(id).ok_or(BatchError::UnknownCompression { id })
     }
 
-    /// Bytes of the whole batch, header and length field included. At least [`HEADER_BYTES`].
+    /// Bytes of the whole batch, header and length field included. At least 61.
     pub fn size(&self) -> usize {
         // `read` accepts no negative length.
         usize::try_from(self.batch_length).unwrap_or(0) + 12

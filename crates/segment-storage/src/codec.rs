@@ -178,6 +178,24 @@ pub fn decode_prefix<T: DeserializeOwned>(
     decode_body(open_prefix(magic, version, bytes)?)
 }
 
+/// The greatest offset, position or time that is believed: no log gets there, and what is counted on from it still fits
+/// into Kafka's `i64`.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
+/// A number at most [`NUMBER_MAX`], for `#[serde(deserialize_with)]`. A greater one comes from no write of ours,
+/// whatever the checksum says.
+///
+/// # Errors
+/// The decoder's, with the number.
+pub fn number<'de, D: serde::Deserializer<'de>>(decoder: D) -> Result<u64, D::Error> {
+    let number = <u64 as serde::Deserialize>::deserialize(decoder)?;
+    if number > NUMBER_MAX {
+        let text = format!("{number} is above {NUMBER_MAX}");
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(number)
+}
+
 /// The body of a frame that is padded with zeros, checked but not decoded.
 pub(crate) fn open_prefix(magic: [u8; 4], version: u16, bytes: &[u8]) -> Result<&[u8], CodecError> {
     let (body, rest) = open_frame(magic, version, bytes)?;

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use record_batch::{BatchHeader, HEADER_BYTES};
+use sync::Mutex;
+use sync::atomic::Ordering;
 
 use crate::error::OpenError;
 use crate::footer::{self, Footer};
@@ -96,6 +96,13 @@ impl LogFollower {
             // What vanished while this looked was deleted, and the start says so.
             let start = marks.start()?;
             self.view.start.fetch_max(start.offset, Ordering::AcqRel);
+            // What is below the mark and not deleted is there, or reading it says that it is not.
+            let is_found = segments
+                .iter()
+                .any(|s| s.base_offset() == mark.segment_base);
+            if !is_found && start.offset < mark.next_offset {
+                segments.extend(self.open_segment(mark.segment_base, &mark).map_err(io)?);
+            }
             self.view.segments.store(Arc::new(segments));
         }
         self.view

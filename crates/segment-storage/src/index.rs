@@ -5,9 +5,8 @@
 //! The file of it is a cache (I25): an entry is believed only after the batch at its position was
 //! read and begins with the offset that the entry names.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-
 use serde::{Deserialize, Serialize};
+use sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes of batches between two entries, at least.
 pub const INTERVAL_BYTES: u64 = 4096;

@@ -1,6 +1,8 @@
 //! Once a sync failed, nothing succeeds on that log until it is opened again (I10, R6).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use sync::OnceLock;
 
 /// Why a log was fenced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

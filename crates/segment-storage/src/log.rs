@@ -13,9 +13,9 @@ mod retention;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use record_batch::{BatchHeader, HEADER_BYTES};
+use sync::atomic::Ordering;
 
 use crate::disk::DiskFile;
 use crate::error::WriteError;
@@ -34,6 +34,10 @@ pub use retention::FrontDrop;
 pub const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 /// The largest segment that positions in the index can name.
 pub const SEGMENT_BYTES_LIMIT: u64 = 2 << 30;
+
+/// How many segments may wait for their seal before it is time to wait for them: what a close has to
+/// seal, and an open after a crash to scan, is not to grow with how much faster appends are.
+const UNSEALED_MAX: usize = 64;
 
 /// When an append may be seen by readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,8 @@ struct Active {
     position: u64,
     capacity: u64,
     is_reserved: bool,
+    /// When it was first appended to here, in the engine's elapsed ms; 0: not noted yet.
+    since_ms: u64,
 }
 
 /// The writer's side of one log.
@@ -82,6 +88,8 @@ pub struct SegmentedLog {
     prepared_count: u64,
     next_offset: u64,
     synced_offset: u64,
+    /// The newest place that a sync reached; `None` before the first.
+    synced_end: Option<Dirty>,
     ceiling: Ceiling,
     dirty: VecDeque<Dirty>,
     /// Segments without a footer that take no more appends, oldest first.
@@ -129,6 +137,7 @@ impl SegmentedLog {
             prepared_count: 0,
             next_offset: found.next_offset,
             synced_offset: found.next_offset,
+            synced_end: None,
             ceiling: Ceiling::at(0),
             dirty: VecDeque::new(),
             is_closed: false,
@@ -141,11 +150,22 @@ impl SegmentedLog {
         }
     }
 
-    /// Notes when the log was last appended to, in the engine's elapsed ms, for retention by age.
-    pub fn note_append(&self, elapsed_ms: u64) {
-        if let Some(active) = &self.active {
+    /// Notes when the log was last appended to, in the engine's elapsed ms, for retention by age
+    /// and for [`SegmentedLog::active_since_ms`].
+    #[inline]
+    pub fn note_append(&mut self, elapsed_ms: u64) {
+        if let Some(active) = &mut self.active {
             active.segment.note_append(elapsed_ms);
+            if active.since_ms == 0 {
+                active.since_ms = elapsed_ms.max(1);
+            }
         }
+    }
+
+    /// Since when the active segment has data that was appended since the open, in the engine's
+    /// elapsed ms; 0: it has none.
+    pub fn active_since_ms(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.since_ms)
     }
 
     /// The readers' side.
@@ -264,13 +284,18 @@ impl SegmentedLog {
         }
     }
 
+    // In the segment in use.
+    #[inline]
+    fn has_room(&self, bytes: u64) -> bool {
+        self.active.as_ref().is_some_and(|a| {
+            a.position.saturating_add(bytes) <= a.capacity
+                && self.next_offset - a.segment.base_offset() < u64::from(u32::MAX) / 2
+        })
+    }
+
     #[inline]
     fn make_room(&mut self, bytes: u64) -> Result<(), WriteError> {
-        let fits = |a: &Active| {
-            a.position + bytes <= a.capacity
-                && self.next_offset - a.segment.base_offset() < u64::from(u32::MAX) / 2
-        };
-        if !self.active.as_ref().is_some_and(fits) {
+        if !self.has_room(bytes) {
             match self.prepared.take() {
                 Some(prepared) if prepared.room() >= bytes => self.roll_into(prepared),
                 // Too small for this batch: it is dropped, and a larger one asked for.
@@ -347,6 +372,7 @@ impl SegmentedLog {
             position: parts.position,
             capacity: parts.capacity,
             is_reserved: parts.is_reserved,
+            since_ms: 0,
         });
         self.needed_bytes = 0;
     }

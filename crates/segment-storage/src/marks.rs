@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sync::Mutex;
 
+use crate::codec;
 use crate::disk::Disk;
 use crate::slot_file::{SLOT_BYTES, SlotError, SlotFile};
 
@@ -23,15 +25,20 @@ pub struct StableMark {
     /// The log that the file belongs to; another one's file is refused (I26).
     pub log_id: u128,
     /// Base offset of the segment that the mark is in; 0 in an empty log.
+    #[serde(deserialize_with = "codec::number")]
     pub segment_base: u64,
     /// Bytes of that segment below the mark.
+    #[serde(deserialize_with = "codec::number")]
     pub position: u64,
     /// The offset after the last durable one.
+    #[serde(deserialize_with = "codec::number")]
     pub next_offset: u64,
     /// Where the segment before this one ended, so that a missing file shows.
+    #[serde(deserialize_with = "codec::number")]
     pub previous_end: u64,
     /// First offset of the segment after this one where that is not `next_offset`, because the
     /// log was opened with a jump to its offset ceiling; else 0 (I9, R10).
+    #[serde(deserialize_with = "codec::number")]
     pub jump_to: u64,
     /// Generation that wrote the mark.
     pub generation: i32,
@@ -39,12 +46,14 @@ pub struct StableMark {
     pub clean: bool,
     /// The engine's elapsed time at the last append to that segment, in ms, or a little later; 0 in
     /// an empty log.
+    #[serde(deserialize_with = "codec::number")]
     pub last_append_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Ceiling {
     log_id: u128,
+    #[serde(deserialize_with = "codec::number")]
     offset: u64,
 }
 
@@ -54,8 +63,10 @@ pub struct LogStart {
     /// The log that the file belongs to.
     pub log_id: u128,
     /// First offset that may be read; everything below it is deleted.
+    #[serde(deserialize_with = "codec::number")]
     pub offset: u64,
     /// Below it the log never held anything, so no producer was ever known from there.
+    #[serde(deserialize_with = "codec::number")]
     pub history_from: u64,
     /// Producer ids below this one are judged strictly (I8); 0 for none.
     pub strict_below: i64,
@@ -68,6 +79,19 @@ pub struct LogStart {
 pub struct Marks {
     log_id: u128,
     slots: SlotFile,
+    /// Held during a sync: were two to run at once, the system might report a failure to one of them
+    /// alone, and the other would count what it lost as durable (R6).
+    one_at_a_time: Mutex<()>,
+    syncing: Mutex<Syncing>,
+}
+
+/// A slot that is written while a sync runs does not count as synced by it. Where a commit writes the
+/// mark every millisecond, none ever would; so a mark waits for the sync that runs.
+#[derive(Debug, Default)]
+struct Syncing {
+    is_running: bool,
+    /// The mark to write when it is over.
+    waiting: Option<StableMark>,
 }
 
 impl Marks {
@@ -123,7 +147,7 @@ impl Marks {
             }
             Ok(())
         })?;
-        Ok(Marks { log_id, slots })
+        Ok(Marks::over(log_id, slots))
     }
 
     /// Opens the file of a log.
@@ -133,10 +157,16 @@ impl Marks {
     pub fn open(disk: &Arc<dyn Disk>, directory: &str) -> Result<Marks, SlotError> {
         let slots = SlotFile::open(disk, directory, FILE, MAGIC, 3)?;
         let mark: StableMark = slots.read(MARK)?;
-        Ok(Marks {
-            log_id: mark.log_id,
+        Ok(Marks::over(mark.log_id, slots))
+    }
+
+    fn over(log_id: u128, slots: SlotFile) -> Marks {
+        Marks {
+            log_id,
             slots,
-        })
+            one_at_a_time: Mutex::default(),
+            syncing: Mutex::default(),
+        }
     }
 
     /// Believes only what the device has: for the writer, before it trusts a mark (R7).
@@ -168,12 +198,27 @@ impl Marks {
         self.slots.read_synced(MARK)
     }
 
-    /// Writes the stable mark, unsynced: an older mark is still a lower bound (R14).
+    /// Writes the stable mark, unsynced: an older mark is still a lower bound (R14). While a
+    /// [`Marks::sync`] runs on another thread it is only kept, and written when that is over.
     ///
     /// # Errors
     /// What the disk says.
     pub fn write_mark(&self, mark: &StableMark) -> io::Result<()> {
+        let mut syncing = self.syncing.lock();
+        if syncing.is_running {
+            syncing.waiting = Some(*mark);
+            return Ok(());
+        }
+        syncing.waiting = None;
         self.slots.write(MARK, mark)
+    }
+
+    /// Writes the stable mark and makes it durable.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn store_mark(&self, mark: &StableMark) -> io::Result<()> {
+        self.store(|| self.write_mark(mark))
     }
 
     /// The offset that no offset ever shown reaches; 0: the log never needed one.
@@ -184,7 +229,16 @@ impl Marks {
         Ok(self.slots.read::<Ceiling>(CEILING)?.offset)
     }
 
-    /// Writes the offset ceiling; sync it before an offset at or above the old one is shown (I9).
+    /// Writes the offset ceiling and makes it durable, before an offset at or above the old one is
+    /// shown (I9).
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn store_ceiling(&self, offset: u64) -> io::Result<()> {
+        self.store(|| self.write_ceiling(offset))
+    }
+
+    /// Writes the offset ceiling, unsynced.
     ///
     /// # Errors
     /// What the disk says.
@@ -206,7 +260,15 @@ impl Marks {
         self.slots.read(START)
     }
 
-    /// Writes where the log begins; sync it before anything below is removed.
+    /// Writes where the log begins and makes it durable, before anything below is removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn store_start(&self, start: &LogStart) -> io::Result<()> {
+        self.store(|| self.write_start(start))
+    }
+
+    /// Writes where the log begins, unsynced.
     ///
     /// # Errors
     /// What the disk says.
@@ -234,11 +296,42 @@ impl Marks {
     /// # Errors
     /// What the disk says.
     pub fn sync(&self) -> io::Result<()> {
-        self.slots.sync()?;
+        self.store(|| Ok(()))
+    }
+
+    // What is written here was not written while another sync ran, so that one's failure is not its.
+    fn store(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let _one_at_a_time = self.one_at_a_time.lock();
+        write()?;
+        let synced = {
+            let _running = Running::begin(&self.syncing);
+            self.slots.sync()
+        };
+        let mut syncing = self.syncing.lock();
+        let waiting = syncing.waiting.take();
+        let written = waiting.map_or(Ok(()), |mark| self.slots.write(MARK, &mark));
+        drop(syncing);
+        synced.and(written)?;
         for pair in [CEILING, START] {
             // It is durable already; a disk that refuses to hold it twice says so when asked again.
             let _ = self.slots.repeat(pair);
         }
         Ok(())
+    }
+}
+
+/// A sync that runs; it is over however this ends.
+struct Running<'a>(&'a Mutex<Syncing>);
+
+impl<'a> Running<'a> {
+    fn begin(syncing: &'a Mutex<Syncing>) -> Running<'a> {
+        syncing.lock().is_running = true;
+        Running(syncing)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_running = false;
     }
 }

@@ -67,11 +67,10 @@ impl Wanted {
     fn begin_writing(&self) -> io::Result<()> {
         let mark = self.marks.mark().map_err(io::Error::other)?;
         if mark.clean {
-            self.marks.write_mark(&crate::marks::StableMark {
+            self.marks.store_mark(&crate::marks::StableMark {
                 clean: false,
                 ..mark
             })?;
-            self.marks.sync()?;
         }
         Ok(())
     }

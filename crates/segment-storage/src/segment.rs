@@ -1,12 +1,11 @@
 //! One segment: a file of batches, back to back, and its index.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use sync::{ArcSwapOption, Mutex, OnceLock};
 
 use crate::disk::{Disk, DiskFile};
 use crate::footer::{self, Footer};

@@ -15,9 +15,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sync::Mutex;
 
 use crate::codec::{self, CodecError};
 use crate::disk::{Disk, DiskFile, join};

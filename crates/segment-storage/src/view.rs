@@ -2,11 +2,11 @@
 //! the writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use record_batch::{Batch, BatchHeader, HEADER_BYTES};
+use sync::ArcSwap;
+use sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::ReadError;
 use crate::index::{Index, IndexEntry};
@@ -117,6 +117,31 @@ impl LogView {
         limit: u64,
         max_bytes: usize,
     ) -> Result<Option<BatchRun>, ReadError> {
+        self.with_segments(|segments| self.read_from(segments, cursor, limit, max_bytes))
+    }
+
+    // Looks at the row of segments, and again where that failed while the row was another already:
+    // the files that a deletion has removed meanwhile are no damage.
+    fn with_segments<T>(
+        &self,
+        mut look: impl FnMut(&[Arc<Segment>]) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let segments = self.segments.load();
+            match look(&segments) {
+                Err(_) if !Arc::ptr_eq(&segments, &self.segments.load()) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn read_from(
+        &self,
+        segments: &[Arc<Segment>],
+        cursor: &mut Cursor,
+        limit: u64,
+        max_bytes: usize,
+    ) -> Result<Option<BatchRun>, ReadError> {
         let first = self.start();
         if cursor.offset < first {
             return Err(ReadError::Deleted {
@@ -124,17 +149,16 @@ impl LogView {
                 first,
             });
         }
-        let segments = self.segments.load();
         let mut at = segments
             .partition_point(|s| s.base_offset() <= cursor.offset)
             .max(1)
             - 1;
         while cursor.offset < limit {
             let Some(segment) = segments.get(at) else {
-                return self.check_hole(&segments, cursor.offset, self.batches_end);
+                return self.check_hole(segments, cursor.offset, self.batches_end);
             };
             if segment.base_offset() > cursor.offset {
-                self.check_hole(&segments, cursor.offset, segment.previous_end())?;
+                self.check_hole(segments, cursor.offset, segment.previous_end())?;
             }
             if segment.base_offset() >= limit {
                 return Ok(None);
@@ -295,8 +319,19 @@ impl LogView {
         from: u64,
         limit: u64,
     ) -> Result<Option<Bytes>, ReadError> {
-        let from = from.max(self.start());
-        let segments = self.segments.load();
+        self.with_segments(|segments| {
+            let from = from.max(self.start());
+            self.batch_for_timestamp_in(segments, timestamp, from, limit)
+        })
+    }
+
+    fn batch_for_timestamp_in(
+        &self,
+        segments: &[Arc<Segment>],
+        timestamp: i64,
+        from: u64,
+        limit: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
         let first = segments.partition_point(|s| s.base_offset() <= from).max(1) - 1;
         for segment in segments.iter().skip(first) {
             if segment.base_offset() >= limit {

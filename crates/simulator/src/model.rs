@@ -1,6 +1,7 @@
 //! What one log must answer, and what it may look like after a crash. Written from the rules, not
 //! from the engine; shares no code with it.
 
+mod copied;
 mod known;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -55,6 +55,10 @@ impl World {
         if crowd.chance(self.plan.crowd) {
             self.remote_crowd(&mut crowd)?;
         }
+        let mut upkeep = Random::of_step(self.seed, "backup", step);
+        if upkeep.chance(self.plan.backup) {
+            self.back_up(&mut upkeep)?;
+        }
         let total = OPERATIONS.iter().map(|(_, weight)| weight).sum();
         let mut ticket = random.below(total);
         let drawn = OPERATIONS.iter().find(|(_, weight)| {

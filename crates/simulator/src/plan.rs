@@ -141,6 +141,10 @@ plan! {
     restarts = |r| switch(r);
     /// Whether topics are made, and grow.
     topics = |r| switch(r);
+    /// Chance that, before an operation, a backup is made, restored and compared.
+    backup = |r| r.one_of(&[0, 0, 0, 20]);
+    /// Of the lives, thousandths that a repair comes before, which has nothing to give up.
+    repair = |r| r.one_of(&[0, 0, 0, 1_000]);
 }
 
 impl Plan {

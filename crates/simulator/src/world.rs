@@ -6,6 +6,7 @@ mod delivery;
 mod inside;
 mod reading;
 mod topics;
+mod upkeep;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -65,6 +66,10 @@ pub struct Counts {
     pub refused: u64,
     /// Records read back and compared.
     pub read: u64,
+    /// Backups that were restored and compared.
+    pub backups: u64,
+    /// Repairs of directories without damage.
+    pub repairs: u64,
     /// Simulated milliseconds.
     pub elapsed_ms: u64,
 }
@@ -83,6 +88,8 @@ impl std::ops::AddAssign for Counts {
         self.duplicates += other.duplicates;
         self.refused += other.refused;
         self.read += other.read;
+        self.backups += other.backups;
+        self.repairs += other.repairs;
         self.elapsed_ms += other.elapsed_ms;
     }
 }

@@ -43,6 +43,8 @@ fn every_seed_keeps_every_promise() {
     assert!(many(counts.duplicates, 10), "duplicates");
     assert!(many(counts.read, 100), "records read");
     assert!(many(counts.failed_syncs, 1), "failed syncs");
+    assert!(count < 100 || counts.backups >= count / 2, "backups");
+    assert!(count < 100 || counts.repairs >= count / 2, "repairs");
 }
 
 #[test]

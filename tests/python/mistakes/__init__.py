@@ -6,7 +6,9 @@ what that test must say. A text to be replaced occurs exactly once in its file.
 
 from .engine import MISTAKES as IN_THE_ENGINE
 from .files import MISTAKES as IN_FILES
+from .groups import MISTAKES as IN_GROUPS
+from .inbox import MISTAKES as IN_INBOXES
 from .kinds import RESTARTS, SIMULATOR, Layer, Mistake
 
-MISTAKES = [*IN_FILES, *IN_THE_ENGINE]
+MISTAKES = [*IN_FILES, *IN_THE_ENGINE, *IN_GROUPS, *IN_INBOXES]
 __all__ = ["MISTAKES", "RESTARTS", "SIMULATOR", "Layer", "Mistake"]

@@ -105,13 +105,11 @@ MISTAKES = [
             (
                 "log-engine/src/committer.rs",
                 """        partition.ends.wake();
-        if let Some(mark) = mark {
-            marks.write_mark(&mark)?;
+        if write_mark(partition, |log| log.mark_after(&item))?.is_some() {
             note_mark""",
                 """        partition.ends.wake();
         item.sync()?;
-        if let Some(mark) = mark {
-            marks.write_mark(&mark)?;
+        if write_mark(partition, |log| log.mark_after(&item))?.is_some() {
             note_mark""",
             ),
         ],
@@ -123,10 +121,12 @@ MISTAKES = [
         [
             (
                 "log-engine/src/committer.rs",
-                """        Err(error) => fence(partition, "sync", &error),
-        Ok(()) if retain""",
-                """        Err(_) => partition.turn.sync_all.store(true, Ordering::Release),
-        Ok(()) if retain""",
+                """    if let Err(error) = outcome {
+        fence(partition, "sync", &error);
+    }""",
+                """    if outcome.is_err() {
+        partition.turn.sync_all.store(true, Ordering::Release);
+    }""",
             )
         ],
         [(SIMULATOR, r"I(1|20|24) ")],
@@ -156,9 +156,7 @@ MISTAKES = [
         [
             (
                 "log-engine/src/committer.rs",
-                """    marks.write_ceiling(ceiling)?;
-    marks.sync()?;
-""",
+                "    marks.store_ceiling(ceiling)?;\n",
                 "    marks.write_ceiling(ceiling)?;\n",
             )
         ],

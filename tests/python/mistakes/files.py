@@ -204,9 +204,7 @@ MISTAKES = [
         [
             (
                 "segment-storage/src/log/retention.rs",
-                """        self.marks.write_start(&self.start)?;
-        self.marks.sync()?;
-""",
+                "        self.marks.store_start(&self.start)?;\n",
                 "        self.marks.write_start(&self.start)?;\n",
             )
         ],

@@ -13,6 +13,7 @@ use segment_storage::{Disk, Marks, SlotError};
 use super::BackupError;
 use crate::core::Core;
 use crate::directory::{self, Stage, TopicEntry};
+use crate::ends::State;
 use crate::error::LogName;
 use crate::names::{self, Carried, Identity};
 use crate::topics;
@@ -49,7 +50,7 @@ impl Cut {
         for _ in 0..LOOKS {
             let before = names::read(&**disk)?;
             let cut = match core.directory {
-                Some(_) => Some(cut_here(core)),
+                Some(_) => Some(cut_here(core)?),
                 None => cut_beside(disk, before.is_empty())?,
             };
             let Some((topics, logs)) = cut else {
@@ -80,7 +81,7 @@ fn carried(names: &BTreeMap<String, Identity>) -> BTreeMap<&str, &[Carried]> {
 
 type Logs = (Vec<TopicEntry>, Vec<CutLog>);
 
-fn cut_here(core: &Core) -> Logs {
+fn cut_here(core: &Core) -> Result<Logs, BackupError> {
     let topics: Vec<_> = core.topics.read().values().cloned().collect();
     let partitions: Vec<_> = topics.iter().flat_map(|t| &t.partitions).collect();
     for partition in &partitions {
@@ -89,6 +90,19 @@ fn cut_here(core: &Core) -> Logs {
     // Nobody else holds two of them at once, so the order does not matter. Ends rise under them only.
     let locks: Vec<_> = partitions.iter().map(|p| p.log()).collect();
     let ends: Vec<u64> = partitions.iter().map(|p| p.ends.synced()).collect();
+    // What a weak level acknowledged is not durable where the sync failed, just now or before.
+    let lost = partitions
+        .iter()
+        .zip(&locks)
+        .zip(&ends)
+        .find(|((p, log), end)| {
+            let written = log.as_ref().map_or(0, |log| log.next_offset());
+            p.ends.state() == State::Fenced && written > **end
+        });
+    if let Some(((partition, _), _)) = lost {
+        let log = partition.name();
+        return Err(BackupError::Fenced { log });
+    }
     drop(locks);
     let ids = topics.iter().flat_map(|topic| {
         let id = topic.entry.id;
@@ -102,7 +116,7 @@ fn cut_here(core: &Core) -> Logs {
         end,
     });
     let logs = logs.collect();
-    (topics.iter().map(|t| t.entry.clone()).collect(), logs)
+    Ok((topics.iter().map(|t| t.entry.clone()).collect(), logs))
 }
 
 // Marks only rise: where all are as they were at the look before, all were so between the two. Where

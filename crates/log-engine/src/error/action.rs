@@ -16,7 +16,7 @@ pub enum Action {
     /// The same call may succeed later; nothing was written.
     Retry,
     /// Whether it was written is not known: append the same batch again, with the same sequences, or
-    /// ask [`crate::Engine::resolve`].
+    /// ask [`Engine::resolve`](crate::Engine::resolve).
     Resolve,
     /// Close the engine and open it again.
     Reopen,
@@ -103,6 +103,7 @@ impl AppendError {
             }
             AppendError::Rejected { .. }
             | AppendError::LevelTooLow { .. }
+            | AppendError::Internal { .. }
             | AppendError::ReadOnly => Action::FixCall,
             AppendError::NotReady { .. } | AppendError::TimedOut { .. } => Action::Retry,
             AppendError::Io { source, .. } | AppendError::Producers { source, .. } => {
@@ -163,6 +164,7 @@ impl Error {
             Error::Send(error) => error.action(),
             Error::Read(error) => error.action(),
             Error::Resolve(error) => error.action(),
+            Error::Group(error) => error.action(),
             Error::Close(error) => error.action(),
             Error::Config(_) => Action::FixCall,
             Error::Batch(_) => Action::FixData,

@@ -15,7 +15,7 @@ use crate::config::Ack;
 #[non_exhaustive]
 pub enum AppendError {
     /// The bytes are no batch that a producer may send. Nothing was written.
-    #[error("{0}")]
+    #[error("{0}; nothing was written")]
     Invalid(#[source] BatchError),
     /// Larger than the topic allows, or than a segment. Nothing was written.
     #[error(
@@ -108,6 +108,12 @@ pub enum AppendError {
         /// The topic.
         topic: Arc<str>,
     },
+    /// The topic is the engine's own.
+    #[error("{topic} is the engine's own topic, users do not write it; append to another one")]
+    Internal {
+        /// The topic.
+        topic: Arc<str>,
+    },
     /// The engine was opened for reading only.
     #[error("the engine is open for reading only; open it with Engine::open to append")]
     ReadOnly,
@@ -148,7 +154,7 @@ pub enum AppendError {
         offset: Option<u64>,
         /// What happened.
         why: Unknown,
-        /// What to ask [`crate::Engine::resolve`] with; there for records of a producer.
+        /// What to ask [`Engine::resolve`](crate::Engine::resolve) with; there for records of a producer.
         id: Option<Box<AppendId>>,
     },
 }
@@ -177,7 +183,7 @@ impl AppendError {
         matches!(self, AppendError::OutcomeUnknown { .. })
     }
 
-    /// What to ask [`crate::Engine::resolve`] with.
+    /// What to ask [`Engine::resolve`](crate::Engine::resolve) with.
     pub fn append_id(&self) -> Option<&AppendId> {
         match self {
             AppendError::OutcomeUnknown { id, .. } => id.as_deref(),
@@ -202,6 +208,7 @@ impl AppendError {
                 ..
             } => 7,
             AppendError::TopicDeleted { .. } => 3,
+            AppendError::Internal { .. } => 17,
             AppendError::TimedOut { .. } => 7,
             AppendError::Closed => 6,
             AppendError::LevelTooLow { .. } | AppendError::ReadOnly => 42,

@@ -135,6 +135,20 @@ pub enum SendError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A record would be tried for longer than the topic surely knows its producer; and as the topic
+    /// takes producers that it does not know, a late try would be stored twice.
+    #[error(
+        "topic {topic} has producer.unknown=kafka and forgets producers after {expiry_ms} ms (producer.id.expiration.ms), so a record that is tried for up to {delivery_timeout_ms} ms (delivery_timeout) might be stored twice; set delivery_timeout to at most {} ms, or make the topic with a longer expiry or with producer.unknown=strict",
+        expiry_ms / 2
+    )]
+    Expiry {
+        /// The topic.
+        topic: Box<str>,
+        /// How long the producer tries, in milliseconds.
+        delivery_timeout_ms: u64,
+        /// After how long a silence the topic forgets a producer, in milliseconds.
+        expiry_ms: u64,
+    },
     /// No producer id could be had.
     #[error("no producer session: {0}")]
     Session(#[source] SessionError),

@@ -1,5 +1,7 @@
 //! What a check found, bounded however much is wrong.
 
+use crate::wording;
+
 /// Problems and notes that are listed, each; more are counted.
 const LISTED_MAX: usize = 1_000;
 
@@ -51,11 +53,12 @@ impl Findings {
         what: impl Into<String>,
     ) {
         if self.report.problems.len() < LISTED_MAX {
+            let file = file.into();
             self.report.problems.push(Problem {
-                file: file.into(),
+                what: wording::without_file(&file, what.into()),
+                file,
                 position: position.into(),
                 invariant,
-                what: what.into(),
             });
         } else {
             self.unlisted_problems += 1;

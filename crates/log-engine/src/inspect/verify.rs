@@ -14,11 +14,13 @@ use super::findings::{Findings, VerifyReport};
 use super::log::{self, Target};
 use super::marks as known;
 use crate::directory::{self, FORMAT, GENERATION, LOCK, OWN, Stage, TOPICS, TopicEntry};
+use crate::env::{Clock, SystemClock};
 use crate::error::{LogName, OpenError};
 use crate::names::{self, Names};
 use crate::repair::ASIDE;
 use crate::topic_logs::partition_of;
 use crate::topics;
+use crate::wording;
 
 /// How closely batches are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +60,7 @@ pub fn verify_to(path: &Path, depth: Depth) -> Result<VerifyReport, InspectError
         source,
     })?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    verify_disk(&disk, depth)
+    check(&disk, depth, Some(&SystemClock))
 }
 
 /// As [`verify`], of any disk.
@@ -66,6 +68,15 @@ pub fn verify_to(path: &Path, depth: Depth) -> Result<VerifyReport, InspectError
 /// # Errors
 /// As [`verify`].
 pub fn verify_disk(disk: &Arc<dyn Disk>, depth: Depth) -> Result<VerifyReport, InspectError> {
+    check(disk, depth, None)
+}
+
+// The clock is for people: how long a writer has had the directory.
+fn check(
+    disk: &Arc<dyn Disk>,
+    depth: Depth,
+    clock: Option<&dyn Clock>,
+) -> Result<VerifyReport, InspectError> {
     let before = list(disk)?;
     let names = [FORMAT, GENERATION, TOPICS, pid_allocator::FILE_NAME];
     if !before.iter().any(|entry| names.contains(&&*entry.name)) {
@@ -74,6 +85,10 @@ pub fn verify_disk(disk: &Arc<dyn Disk>, depth: Depth) -> Result<VerifyReport, I
     }
     let mut findings = Findings::default();
     if let Ok(Some(holder)) = disk.lock_holder(LOCK) {
+        let holder = match clock {
+            Some(clock) => wording::holder_now(&holder, clock),
+            None => holder,
+        };
         findings.note(format!("the directory is open for writing: {holder}"));
     }
     if check_format(disk, &mut findings) {
@@ -115,7 +130,7 @@ fn explain(error: OpenError) -> String {
         OpenError::StateFile(StateFileError::Codec { source, .. }) => {
             format!("{source}; put an undamaged copy of the file back, or run `oncelog repair`")
         }
-        OpenError::StateFile(StateFileError::Missing { .. }) => {
+        OpenError::Missing { .. } | OpenError::StateFile(StateFileError::Missing { .. }) => {
             "it is missing; put an undamaged copy back, or run `oncelog repair`".to_owned()
         }
         other => other.to_string(),

@@ -168,7 +168,9 @@ impl ProducerBuilder {
     }
 
     /// How long a record is tried before its ticket says that it failed, or that its outcome is
-    /// not known. Default 120 s.
+    /// not known. Default 120 s. A topic with `producer.unknown=kafka` is refused when this is more
+    /// than half of its `producer.id.expiration.ms`: [`SendError::Expiry`]. A name is never forgotten,
+    /// and has no such limit.
     #[must_use]
     pub fn delivery_timeout(mut self, timeout: Duration) -> ProducerBuilder {
         self.settings.delivery_timeout = timeout;

@@ -63,6 +63,23 @@ pub(super) fn partition_in_every_run(record: &Record<'_>, partitions: u32) -> u3
     }
 }
 
+// A retry must find its producer known. A log that takes unknown ones would store it twice; one that
+// does not refuses it. A lane uses its id for half of the time until the log forgets it, and the
+// last batch that it begins then may be tried for the other half. Named producers are not forgotten.
+fn check_patience(settings: &Settings, topic: &Topic) -> Result<(), SendError> {
+    let config = topic.config();
+    let expiry_ms = config.producer_expiry_ms();
+    let timeout_ms = u64::try_from(settings.delivery_timeout.as_millis()).unwrap_or(u64::MAX);
+    if config.takes_unknown_producers() && timeout_ms > expiry_ms / 2 {
+        return Err(SendError::Expiry {
+            topic: topic.name().into(),
+            delivery_timeout_ms: timeout_ms,
+            expiry_ms,
+        });
+    }
+    Ok(())
+}
+
 impl ProducerCore {
     /// The lane of the record's partition; made when it is the first to go there.
     pub(super) fn lane_for(
@@ -77,8 +94,9 @@ impl ProducerCore {
         }
         if !state.topics.contains_key(name) {
             let topic = self.topic(name)?;
-            if let Some(source) = &mut state.source {
-                source.pin(&self.engine.core, &topic)?;
+            match &mut state.source {
+                Some(source) => source.pin(&self.engine.core, &topic)?,
+                None => check_patience(&self.settings, &topic)?,
             }
             state.topics.insert(name.to_owned(), Route::to(topic));
         }

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use parking_lot::{Mutex, MutexGuard};
 use record_batch::BatchBuilder;
+use sync::atomic::{AtomicBool, Ordering};
+use sync::{Mutex, MutexGuard};
 
 use super::ProducerCounts;
 use super::builder::Settings;
@@ -21,6 +21,7 @@ use super::ticket::{Outcome, Stored, Ticket};
 use crate::append_id::AppendId;
 use crate::engine::Handle;
 use crate::error::{AppendError, SendError};
+use crate::panics::caught;
 use crate::record::Record;
 use crate::signal::Signal;
 use crate::transport::Transport;
@@ -320,7 +321,11 @@ impl ProducerCore {
         }
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let news = lane.turn(&*self.transport, &mut context, now_ms, false);
+        let Ok(news) = caught(|| lane.turn(&*self.transport, &mut context, now_ms, false)) else {
+            // A transport that panicked, as in `Senders::take_turn`: whoever has a ticket is told.
+            drop(state);
+            return self.abandon();
+        };
         let next_ms = self.take(&mut state, news);
         drop(state);
         if next_ms.is_some() {

@@ -2,8 +2,10 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use sync::OnceLock;
+use sync::atomic::{AtomicUsize, Ordering};
 
 use crate::append_id::AppendId;
 use crate::blocking;
@@ -88,7 +90,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// What to ask [`crate::Engine::resolve`] with if the answer never comes: after a crash, say.
+    /// What to ask [`Engine::resolve`](crate::Engine::resolve) with if the answer never comes: after a crash, say.
     pub fn id(&self) -> &AppendId {
         &self.id
     }

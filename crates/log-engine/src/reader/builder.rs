@@ -144,7 +144,7 @@ impl ReaderBuilder {
     }
 }
 
-fn start_offset(state: &PartitionState, start: Start) -> Result<u64, ReadError> {
+pub(crate) fn start_offset(state: &PartitionState, start: Start) -> Result<u64, ReadError> {
     refresh(state)?;
     let reader = &state.reader;
     let (first, end) = (reader.log_start_offset(), reader.high_watermark());

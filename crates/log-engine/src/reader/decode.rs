@@ -5,7 +5,7 @@ use record_batch::{Batch, BatchHeader, Record, Records, SOURCE_HEADER, SourcePos
 
 /// Takes the first batch off a run. On failure the batch is taken off all the same, and its last
 /// offset returned.
-pub(super) fn decode_first(
+pub(crate) fn decode_first(
     rest: &mut Bytes,
     mut each: impl FnMut(&BatchHeader, Option<u64>, Record),
 ) -> Result<(), (u64, record_batch::BatchError)> {

@@ -11,7 +11,7 @@ use super::{Reader, Waiting};
 use crate::consumed_record::ConsumedRecord;
 use crate::error::ReadError;
 
-/// A reader's records as a [`Stream`], under any executor.
+/// A reader's records as a `Stream`, under any executor.
 ///
 /// It ends where the reader ends; one that follows goes on until the engine closes or the topic is
 /// deleted, which is its last error. Errors at which a reader stays where it is, such as

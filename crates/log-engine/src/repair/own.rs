@@ -325,6 +325,14 @@ pub(super) fn topics(
             continue;
         };
         let id = (log_id ^ u128::from(partition)).rotate_right(32);
+        // The list is whole and knows the topic: adding the partition was interrupted, or failed, and
+        // nobody wrote to it. Adding partitions again takes it over.
+        if own.topics.is_ok()
+            && listed.as_ref().is_some_and(|topic| topic.id == id)
+            && disk.list(&entry.name).is_ok_and(|files| files.len() == 1)
+        {
+            continue;
+        }
         match listed {
             Some(topic) if topic.id == id => topic.partitions = partition + 1,
             Some(topic) => {

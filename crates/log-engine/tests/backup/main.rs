@@ -107,6 +107,23 @@ fn a_copy_holds_all_that_was_acknowledged_at_any_level_and_goes_on_by_itself() {
 }
 
 #[test]
+fn what_was_acknowledged_and_cannot_be_synced_is_no_copy_without_it() {
+    let disk = MemoryDisk::new();
+    let engine = Engine::with_env(memory(&disk)).open().unwrap();
+    engine
+        .create_topic("t", 1, small().with_ack(Ack::Memory))
+        .unwrap();
+    fill(&engine, 0, 0, 1);
+    disk.fail_syncs(100);
+    let copy: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let error = engine.snapshot_to_disk(&copy).unwrap_err();
+    assert!(
+        matches!(&error, BackupError::Fenced { log } if log == "t-0"),
+        "{error}"
+    );
+}
+
+#[test]
 fn sealed_segments_are_links_and_the_tail_is_a_file_of_its_own() {
     let place = tempfile::tempdir().unwrap();
     let (data, copy) = (place.path().join("data"), place.path().join("copy"));

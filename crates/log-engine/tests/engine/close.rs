@@ -1,10 +1,15 @@
 //! Closing, and what a closed engine answers.
 
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use log_engine::{Ack, AppendError, ReadError, SessionError, TopicConfig, TopicError};
+use log_engine::{
+    Ack, AppendError, CloseError, OpenError, ReadError, SendError, SessionError, TopicConfig,
+    TopicError,
+};
 
-use crate::world::{World, one_partition, plain, record, values};
+use crate::world::{HoldSyncs, World, one_partition, plain, record, values};
 
 #[test]
 fn every_call_on_a_closed_engine_says_closed() {
@@ -124,4 +129,42 @@ fn a_follower_of_a_fenced_log_sleeps_and_ends_with_the_engine() {
     engine.close().unwrap_err();
     let last = following.join().unwrap();
     assert!(matches!(last, Some(Err(ReadError::Closed))));
+}
+
+// Whoever is making a topic or a name writes in the directory, so that is not free before it is done.
+#[test]
+fn a_close_waits_for_a_topic_or_a_name_that_is_being_made() {
+    for held in ["topics", "names"] {
+        let world = World::new();
+        let syncs = Arc::new(HoldSyncs::default());
+        let builder = world.hooked(syncs.clone());
+        let builder = builder.close_timeout(Duration::from_millis(200));
+        let engine = builder.open().unwrap();
+        one_partition(&engine, Ack::Synced);
+        syncs.hold(held);
+        let maker = {
+            let engine = engine.clone();
+            thread::spawn(move || match held {
+                "topics" => engine.add_partitions("t", 2).is_ok(),
+                _ => engine.producer().name("n").open().is_ok(),
+            })
+        };
+        syncs.wait_until_one_waits();
+        let closed = engine.close();
+        assert!(
+            matches!(closed, Err(CloseError::TimedOut { .. })),
+            "{held}: {closed:?}"
+        );
+        let other = world.builder().open().err();
+        assert!(
+            matches!(other, Some(OpenError::DirectoryInUse { .. })),
+            "{held}: {other:?}"
+        );
+        syncs.release();
+        maker.join().unwrap();
+        let error = engine.add_partitions("t", 3).err();
+        assert!(matches!(error, Some(TopicError::Closed)), "{error:?}");
+        let name = engine.producer().name("m").open().err();
+        assert!(matches!(name, Some(SendError::Closed)), "{name:?}");
+    }
 }

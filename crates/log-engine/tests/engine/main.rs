@@ -40,4 +40,5 @@ mod readers_stream;
 mod retention;
 mod sessions;
 mod topics;
+mod upkeep;
 mod world;

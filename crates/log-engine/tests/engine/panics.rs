@@ -1,8 +1,12 @@
-//! A panic in a turn of the engine's threads: it ends the log whose turn it was. Whoever waits for
-//! that log is told, and the others go on (R25, I32).
+//! A panic in a turn of the engine's threads, or in the middle of an append: it ends the log whose turn
+//! it was. Whoever waits for that log is told, and the others go on (R25, I32).
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use log_engine::storage::Disk;
@@ -14,15 +18,20 @@ use crate::world::{World, config, numbered, plain, read};
 
 /// Panics at the next such call on a file whose name begins with that.
 #[derive(Default)]
-struct PanicAt(Mutex<Option<(Op, &'static str)>>);
+struct PanicAt(Mutex<Option<(Op, &'static str)>>, AtomicBool);
 
 impl PanicAt {
     fn arm(&self, op: Op, prefix: &'static str) {
         *self.0.lock() = Some((op, prefix));
     }
 
+    /// At the next batch that is appended to the log `broken`, once its bytes are in the file.
+    fn arm_append(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+
     fn is_armed(&self) -> bool {
-        self.0.lock().is_some()
+        self.0.lock().is_some() || self.1.load(Ordering::Relaxed)
     }
 }
 
@@ -33,6 +42,12 @@ impl Hook for PanicAt {
             panic!("the disk panics at {op:?} of {name}");
         }
         Ok(())
+    }
+
+    fn after_publish(&self, name: &str) {
+        if name.starts_with("broken-0/") && self.1.swap(false, Ordering::Relaxed) {
+            panic!("the disk panics at an append to {name}");
+        }
     }
 }
 
@@ -75,7 +90,7 @@ impl Machine {
         let AppendError::LogFenced(reason) = &error else {
             panic!("{error}");
         };
-        assert!(reason.error.contains("the disk panics at"), "{error}");
+        assert!(reason.error.contains("panic"), "{error}");
         let described = self.engine.topic("broken").unwrap().describe();
         assert!(described.partitions[0].state.contains("is fenced"));
         // More than what fits into the segment, so that every kind of turn is taken.
@@ -241,5 +256,46 @@ fn a_panic_leaves_nothing_locked() {
         .unwrap();
     let partition = topic.partition(0).unwrap();
     partition.blocking_append(&plain("x")).unwrap();
+    machine.engine.close().unwrap();
+}
+
+// The file has the batch, and what the log knows of its producers has not.
+#[test]
+fn a_panic_in_an_append_fences_the_log_and_answers_whoever_waits() {
+    let machine = machine();
+    let gate = machine.world.disk.hold_syncs();
+    let pending = machine.broken.blocking_start(&plain("waits")).unwrap();
+    gate.wait_until_syncs_wait(1);
+    machine.panics.arm_append();
+    let append = || machine.broken.blocking_start(&numbered(7, 0, &["v"]));
+    assert!(catch_unwind(AssertUnwindSafe(append)).is_err());
+    // The sync does not return, so nobody but the panic can wake it.
+    let (done, answer) = channel();
+    thread::spawn(move || done.send(pending.blocking_wait()));
+    let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap();
+    let error = answer.unwrap_err();
+    assert!(error.is_outcome_unknown() && is_fenced(&error), "{error}");
+    drop(gate);
+    // Neither taken again nor called a duplicate.
+    let again = machine.broken.blocking_append(&numbered(7, 0, &["v"]));
+    assert!(is_fenced(&again.unwrap_err()));
+    machine.check(1);
+}
+
+#[test]
+fn an_append_while_the_application_unwinds_fences_nothing() {
+    struct Appends<'a>(&'a Partition);
+    impl Drop for Appends<'_> {
+        fn drop(&mut self) {
+            self.0.blocking_append(&plain("while it unwinds")).unwrap();
+        }
+    }
+    let machine = machine();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _appends = Appends(&machine.broken);
+        panic!("of the application");
+    }));
+    assert!(unwound.is_err());
+    machine.broken.blocking_append(&plain("goes on")).unwrap();
     machine.engine.close().unwrap();
 }

@@ -16,13 +16,23 @@ fn writes_every_kind_of_file_when_asked() {
     let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
     };
-    let engine = Engine::open(directory).unwrap();
+    let engine = Engine::open(&directory).unwrap();
     let mut settings = config(Ack::Synced);
     settings.set("segment.bytes", "4096").unwrap();
     let topic = engine.create_topic("t", 1, settings).unwrap();
     let partition = topic.partition(0).unwrap();
-    for _ in 0..40 {
+    let log = Path::new(&directory).join("t-0");
+    let is_there = |kind: &str| {
+        let mut entries = std::fs::read_dir(&log).unwrap();
+        entries.any(|entry| entry.unwrap().path().extension() == Some(kind.as_ref()))
+    };
+    // Nobody who appends waits for these.
+    let beside = ["footer", "index", "segment", "snapshot"];
+    for _ in 0..10_000 {
         partition.blocking_append(&plain(&"x".repeat(200))).unwrap();
+        if beside.into_iter().all(is_there) {
+            break;
+        }
     }
     // Not closed: prepared segments stay, too.
     std::process::exit(0);

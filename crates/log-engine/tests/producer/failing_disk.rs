@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use log_engine::storage::Disk;
 use log_engine::{
-    Ack, Action, Answer, AppendError, Engine, Partition, Record, Resolution, Transport, Unknown,
+    Ack, Action, Answer, AppendError, Engine, Partition, Record, Resolution, SendError, Transport,
+    Unknown,
 };
 
 use crate::ways::{numbered, pass_time_until, send, sorted, topic};
@@ -207,4 +208,35 @@ fn a_transport_that_panics_costs_its_own_producer_alone() {
     }
     drop((panics, good));
     engine.close().unwrap();
+}
+
+/// Panics when a batch is handed to it, or when its answer is asked for, on whatever thread.
+struct PanicsAt(&'static str);
+
+impl Transport for PanicsAt {
+    fn append(&self, _: Partition, _: Bytes) -> Answer {
+        assert!(self.0 != "call", "on purpose");
+        Box::pin(std::future::poll_fn(|_| panic!("on purpose")))
+    }
+}
+
+#[test]
+fn a_transport_that_panics_on_the_senders_thread_answers_every_ticket() {
+    for at in ["call", "poll"] {
+        let engine = World::new().open();
+        topic(&engine, 1, Ack::Synced);
+        let producer = engine.producer().transport(PanicsAt(at)).open().unwrap();
+        let ticket = producer.try_send(Record::to("t").value("x")).unwrap();
+        assert!(ticket.is_done(), "{at}");
+        let error = ticket.blocking_wait().unwrap_err();
+        assert!(error.is_outcome_unknown(), "{at}: {error}");
+        let next = producer.try_send(Record::to("t").value("x"));
+        assert!(matches!(next, Err(SendError::Stopped(_))), "{next:?}");
+        assert!(
+            producer.blocking_close().is_ok(),
+            "its ticket was looked at"
+        );
+        drop(producer);
+        engine.close().unwrap();
+    }
 }

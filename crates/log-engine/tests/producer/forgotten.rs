@@ -1,6 +1,8 @@
 //! A log forgets producers that fell silent (I18). Nobody who uses a producer notices.
 
-use log_engine::{Ack, Resolution};
+use std::time::Duration;
+
+use log_engine::{Ack, Record, Resolution, SendError};
 
 use crate::ways::{send, wait_until};
 use crate::world::{World, config, in_epoch, values};
@@ -121,7 +123,9 @@ fn a_named_producer_is_never_forgotten() {
 #[test]
 fn under_the_policy_kafka_what_was_written_before_is_found_all_the_same() {
     let (world, engine) = world_under("kafka");
-    let producer = engine.producer().open().unwrap();
+    let patience = Duration::from_millis(EXPIRY_MS.into()) / 2;
+    let producer = engine.producer().delivery_timeout(patience);
+    let producer = producer.open().unwrap();
     let ids = ["first", "second"].map(|value| {
         let ticket = send(&producer, value);
         let id = ticket.id().clone();
@@ -137,4 +141,53 @@ fn under_the_policy_kafka_what_was_written_before_is_found_all_the_same() {
     assert_eq!((again.offset, again.duplicate), (2, false));
     let written = Resolution::Written { offset: Some(1) };
     assert_eq!(engine.blocking_resolve(&ids[1]).unwrap(), written);
+}
+
+#[test]
+fn a_record_is_not_tried_for_longer_than_a_log_surely_knows_its_producer() {
+    let (world, engine) = world_under("kafka");
+    let open = |ms: u64| {
+        let builder = engine.producer();
+        let builder = builder.delivery_timeout(Duration::from_millis(ms));
+        builder.open().unwrap()
+    };
+    let half = u64::from(EXPIRY_MS / 2);
+    let refused = open(half + 1);
+    let record = || Record::to("t").value("x");
+    let error = refused.try_send(record()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SendError::Expiry {
+                delivery_timeout_ms: 30_001,
+                expiry_ms: 60_000,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let text = error.to_string();
+    for part in [
+        "60000 ms",
+        "30001 ms",
+        "delivery_timeout to at most 30000",
+        "strict",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(values(&engine, "t").is_empty());
+    // Other topics take its records: the default expiry is a day, and a strict log refuses late tries.
+    for (topic, policy, expiry) in [("long", "kafka", "86400000"), ("strict", "strict", "60000")] {
+        let mut settings = config(Ack::Synced);
+        settings.set("producer.unknown", policy).unwrap();
+        settings.set("producer.id.expiration.ms", expiry).unwrap();
+        engine.create_topic(topic, 1, settings).unwrap();
+        let sent = refused.blocking_append(Record::to(topic).value("x"));
+        assert_eq!(sent.unwrap().offset, Some(0));
+    }
+    open(half).blocking_append(record()).unwrap();
+    let named = engine.producer().name("n").open().unwrap();
+    named.blocking_append(record().position(1)).unwrap();
+    assert_eq!(values(&engine, "t").len(), 2);
+    drop(world);
 }

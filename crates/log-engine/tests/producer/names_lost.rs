@@ -1,8 +1,13 @@
 //! A log that lost what it knew of producers cannot tell what a name stored there, and says so.
 
-use log_engine::storage::Disk;
-use log_engine::{Ack, Action, Engine, SendError};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use log_engine::storage::Disk;
+use log_engine::{Ack, Action, Engine, OpenError, SendError};
+
+use crate::hooked_disk::{Hook, Op};
 use crate::names::{open, send_all};
 use crate::ways::{numbered, sorted};
 use crate::world::{World, config};
@@ -17,7 +22,10 @@ fn topic(engine: &Engine) {
 // Deletes the front of the log, and damages every snapshot that covers it.
 fn lose_history(world: &World, engine: &Engine) -> World {
     let partition = engine.topic("t").unwrap().partition(0).unwrap();
-    partition.delete_before(partition.high_watermark()).unwrap();
+    let end = partition.high_watermark();
+    // It may be refused to remove files; then they lie below the start.
+    let _ = partition.delete_before(end);
+    assert_eq!(partition.log_start_offset(), end);
     engine.close().unwrap();
     let world = world.after_kill();
     let mut damaged = 0;
@@ -102,5 +110,68 @@ fn deleting_records_loses_no_name() {
         drop(again);
         assert_eq!(sorted(&engine, "t"), Vec::<String>::new());
         engine.close().unwrap();
+    }
+}
+
+/// Refuses one kind of call on files whose name holds a text, all but the first few.
+struct Refuse(Op, &'static str, AtomicUsize);
+
+impl Hook for Refuse {
+    fn before(&self, op: Op, name: &str) -> io::Result<()> {
+        let Refuse(refused, text, allowed) = self;
+        if op != *refused || !name.contains(text) {
+            return Ok(());
+        }
+        let less = |left: usize| left.checked_sub(1);
+        match allowed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+}
+
+// A snapshot of a later run would hide that the log ever forgot.
+#[test]
+fn an_open_that_cannot_note_what_was_lost_says_so_and_the_next_one_notes_it() {
+    // Also where a part of what was deleted is still there.
+    for removals in [usize::MAX, 1] {
+        let world = World::new();
+        let removals = AtomicUsize::new(removals);
+        let hook = Refuse(Op::Remove, ".log", removals);
+        let engine = world.hooked(Arc::new(hook)).open().unwrap();
+        topic(&engine);
+        let first = open(&engine);
+        send_all(&first, 0..100);
+        drop(first);
+        let unnamed = engine.producer().open().unwrap();
+        for _ in 0..200 {
+            crate::ways::send(&unnamed, "unnamed")
+                .blocking_wait()
+                .unwrap();
+        }
+        drop(unnamed);
+        let world = lose_history(&world, &engine);
+        for _ in 0..2 {
+            let full = Arc::new(Refuse(Op::Create, "names", AtomicUsize::new(0)));
+            let error = world.hooked(full).open().err().unwrap();
+            let OpenError::Io { file, .. } = &error else {
+                panic!("{error}");
+            };
+            assert!(file.ends_with("names"), "{error}");
+            assert_eq!(error.action(), Action::FreeSpace);
+        }
+        for round in 0..2 {
+            let engine = world.open();
+            let name = engine.producer().name("feed").open().err();
+            assert!(
+                matches!(name, Some(SendError::HistoryLost { .. })),
+                "round {round}: {name:?}"
+            );
+            // What was left of the deletion goes once a snapshot covers it again.
+            let names = world.disk.list("t-0").unwrap();
+            let logs = names.iter().filter(|e| e.name.ends_with(".log")).count();
+            assert!(logs <= 1 || round == 0, "{logs}");
+            engine.close().unwrap();
+        }
     }
 }

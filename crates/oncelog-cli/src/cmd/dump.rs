@@ -23,6 +23,14 @@ fn print_all(
     interrupt: &Interrupt,
     out: &mut Out,
 ) -> anyhow::Result<()> {
+    if !args.path.exists() {
+        let text = format!(
+            "{} does not exist; name a segment file (*.log), or the folder of a partition such as \
+             oncelog-data/orders-0",
+            args.path.display()
+        );
+        return Err(Stop::Failed(text).into());
+    }
     let mut file = String::new();
     for batch in dump_batches(&args.path)? {
         if interrupt.asked() {

@@ -96,13 +96,16 @@ fn text(given_up: &GivenUp) -> String {
 
 // Damage that is still there ends with 4, like any other command that meets it.
 fn judge(report: &RepairReport) -> anyhow::Result<()> {
-    let said = |f: &Finding| format!("{}: {}", f.file, f.what);
-    if let Some(refused) = report.refused.first() {
-        return Err(Stop::Damaged(said(refused)).into());
+    if let Some(Finding { file, what }) = report.refused.first() {
+        return Err(Stop::Damaged(format!("{file}: {what}")).into());
     }
     match report.steps.first() {
         Some(step) if !report.applied => {
-            let text = format!("{}; run `oncelog repair --apply`", said(step));
+            let place = match report.given_up.first() {
+                Some(lost) => format!("{} is damaged at byte {}", lost.file, lost.from),
+                None => format!("{} is damaged", step.file),
+            };
+            let text = format!("{place}; nothing is changed yet, run `oncelog repair --apply`");
             Err(Stop::Damaged(text).into())
         }
         _ => Ok(()),

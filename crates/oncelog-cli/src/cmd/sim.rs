@@ -172,6 +172,8 @@ fn report(outcomes: &[&Outcome], counts: Counts, args: &Sim) -> Value {
         "operations": counts.operations,
         "crashes": counts.kills + counts.power_cuts,
         "faults": faults(&counts),
+        "backups": counts.backups,
+        "repairs": counts.repairs,
         "violations": violations,
     })
 }

@@ -142,6 +142,8 @@ impl Described {
                 "segments": p.segments,
                 "producers": producers,
                 "accepted_unknown": p.accepted_unknown,
+                "consumed_to": p.consumed_to,
+                "held_from": p.held_from,
                 "state": p.state,
             })
         });
@@ -169,6 +171,7 @@ impl Described {
             counted(self.records, "record")
         ))?;
         out.line("")?;
+        let or_dash = |offset: Option<u64>| offset.map_or("-".to_owned(), |o| o.to_string());
         let rows: Vec<_> = self
             .partitions
             .iter()
@@ -181,6 +184,8 @@ impl Described {
                     grouped(p.size_bytes),
                     p.segments.to_string(),
                     producers.to_string(),
+                    or_dash(p.consumed_to),
+                    or_dash(p.held_from),
                     p.state.clone(),
                 ]
             })
@@ -193,6 +198,8 @@ impl Described {
             "bytes",
             "segments",
             "producers",
+            "consumed to",
+            "held from",
             "state",
         ];
         out.bytes(table(heads, &rows).as_bytes())?;

@@ -4,12 +4,13 @@ use oncelog::inspect::{Depth, Problem, verify_to};
 use serde_json::json;
 
 use crate::args::{Common, Verify};
+use crate::cmd::exists;
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::output::{Out, counted, note};
 
 /// The invariants, and the rule about footers, that a damaged file breaks. All others are about what whole files say.
-const ABOUT_FILES: [&str; 6] = ["I22", "I24", "I25", "I26", "I27", "R12"];
+const ABOUT_FILES: [&str; 8] = ["I22", "I24", "I25", "I26", "I27", "R12", "R14", "R18"];
 
 pub(crate) fn run(args: &Verify, common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
     interrupt.on_ask(|| {
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &Verify, common: &Common, interrupt: &Interrupt) -> anyh
     } else {
         Depth::Batches
     };
+    exists(common.data())?;
     let report = verify_to(common.data(), depth)?;
     for remark in &report.notes {
         note(remark);
@@ -73,26 +75,32 @@ fn text(problem: &Problem) -> String {
     )
 }
 
-/// The first problem is on stderr too, with the code that says whether a file is damaged.
+/// The problems are on stdout. Stderr names the place of the first and what to run, and the code says
+/// whether a file is damaged.
 fn judge(problems: &[Problem]) -> anyhow::Result<()> {
-    let is_damage = |problem: &&Problem| ABOUT_FILES.contains(&problem.invariant);
-    let more = problems.len().saturating_sub(1);
-    let said = |problem: &Problem| {
-        let next = match problem.file.ends_with(".log") {
-            true => format!(
-                "; `oncelog repair` says what of {} can be kept",
-                problem.file
-            ),
-            false => String::new(),
-        };
-        match more {
-            0 => format!("{}{next}", text(problem)),
-            more => format!("{}; and {more} more{next}", text(problem)),
-        }
+    let damaged = problems.iter().find(|problem| is_damage(problem));
+    let Some(first) = damaged.or(problems.first()) else {
+        return Ok(());
     };
-    match (problems.iter().find(is_damage), problems.first()) {
-        (Some(problem), _) => Err(Stop::Damaged(said(problem)).into()),
-        (None, Some(problem)) => Err(Stop::Failed(said(problem)).into()),
-        (None, None) => Ok(()),
+    let at = first
+        .position
+        .map_or(String::new(), |at| format!(" at byte {at}"));
+    let count = counted(u64::try_from(problems.len())?, "problem");
+    let more = match problems.len() {
+        1 => String::new(),
+        _ => format!(" ({count} in all)"),
+    };
+    let file = &first.file;
+    Err(match damaged {
+        Some(_) => Stop::Damaged(format!(
+            "{file} is damaged{at}{more}; `oncelog repair` says what can be kept"
+        )),
+        None => Stop::Failed(format!("{file} is not as it must be{at}{more}; see above")),
     }
+    .into())
+}
+
+fn is_damage(problem: &Problem) -> bool {
+    let is_of_names = problem.invariant == "I18" && problem.file.ends_with("/names");
+    is_of_names || ABOUT_FILES.contains(&problem.invariant)
 }

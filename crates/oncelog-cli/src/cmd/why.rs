@@ -86,6 +86,9 @@ fn text(args: &Why, count: u32, told: &Explanation) -> Vec<String> {
         ),
     ];
     match told.epoch {
+        None if args.producer_id < 0 => {
+            lines.push("an id below 0 is nobody's: such a batch is appended each time".to_owned());
+        }
         None => lines.push(format!("producer {} is not known here", args.producer_id)),
         Some(epoch) => lines.push(format!(
             "known: epoch {epoch}, {} in the window{expected}",

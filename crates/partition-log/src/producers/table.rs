@@ -339,6 +339,50 @@ mod tests {
         assert_eq!((lines.len(), lines.capacity), (0, 0));
     }
 
+    fn filled(capacity: usize, lines: i64) -> Shard {
+        let mut shard = Shard::with_capacity(capacity);
+        for id in 0..lines {
+            shard.insert(Line::new(id, 0), hash(id));
+        }
+        shard
+    }
+
+    #[test]
+    fn shard_grows_above_four_fifths_and_shrinks_below_a_quarter() {
+        assert_eq!(filled(5, 4).lines.len(), 5);
+        assert_eq!(filled(5, 5).lines.len(), 7);
+        for (capacity, lines, expected) in [
+            (16, 12, 16),
+            (16, 4, 16),
+            (16, 3, 4),
+            (100, 24, 36),
+            (4, 0, 4),
+        ] {
+            let mut shard = filled(capacity, lines);
+            shard.shrink();
+            assert_eq!(shard.lines.len(), expected, "{lines} of {capacity}");
+            assert!((0..lines).all(|id| shard.find(id, hash(id)).is_some()));
+        }
+        for (left, expected) in [(10, 15), (1, 4), (0, 0)] {
+            let mut shard = filled(100, 30);
+            assert_eq!(
+                shard.drain(|line| line.producer_id >= left).len(),
+                30 - usize::try_from(left).unwrap()
+            );
+            assert_eq!(shard.lines.len(), expected, "{left} are left");
+        }
+        let mut lines = Lines::default();
+        for id in 0..10_000 {
+            lines.find_or_insert(id);
+        }
+        let full = lines.memory_bytes();
+        for id in 100..10_000 {
+            lines.remove(id);
+        }
+        let left = lines.memory_bytes();
+        assert!(left < full / 4, "{left} of {full}");
+    }
+
     #[test]
     fn ids_spread_over_shards_and_homes() {
         for stride in [1, 2, 1000, 1 << 20, 1 << 40] {

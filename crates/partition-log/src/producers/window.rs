@@ -287,4 +287,32 @@ mod tests {
             assert_eq!(older.memory_bytes(), 0, "window {window}");
         }
     }
+
+    #[test]
+    fn the_only_older_batch_leaves_when_both_would_span_all_sequences() {
+        for window in [5, 6] {
+            for (count, kept) in [((1 << 30) - 1, 1), (1 << 30, 0)] {
+                let mut older = OlderBatches::new(window);
+                let mut handle = Handle::NONE;
+                let next = Sequence::ZERO.advance(1 << 30);
+                older.push(&mut handle, Entry::default(), next, count);
+                assert_eq!(handle.len(), kept, "window {window}, {count} sequences");
+                assert_eq!(older.memory_bytes() == 0, kept == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn all_room_is_counted() {
+        let mut slab = Slab::<[Entry; NARROW]>::default();
+        for _ in 0..=CHUNK {
+            slab.take();
+        }
+        for number in 0..5 {
+            slab.give(number);
+        }
+        let lists = slab.chunks.capacity() * 16 + slab.free.capacity() * 4;
+        assert!(slab.free.capacity() >= 5);
+        assert_eq!(slab.memory_bytes(), lists + 2 * 32 * NARROW * 16);
+    }
 }

@@ -199,4 +199,34 @@ mod tests {
             index.memory_bytes()
         );
     }
+
+    #[test]
+    fn room_that_is_left_goes_down_to_an_eighth_above_what_is_used() {
+        // Of one shard, so that it is known when its room changes.
+        let ids: Vec<i64> = (0..).filter(|&id| shard_of(id) == 3).take(64).collect();
+        let mut index = Index::default();
+        for &id in &ids {
+            index.set(id, at(2));
+        }
+        let room = |index: &Index| {
+            let shards = index.shards.as_ref().unwrap();
+            let room: usize = shards.iter().map(Vec::capacity).sum();
+            assert_eq!(index.capacity, room);
+            let bytes = Index::SHARDS * size_of::<Vec<Entry>>() + room * size_of::<Entry>();
+            assert_eq!(index.memory_bytes(), bytes);
+            room
+        };
+        let mut before = room(&index);
+        assert!((64..=72).contains(&before), "{before}");
+        for (&id, left) in ids.iter().zip((0..64).rev()) {
+            index.remove(id).unwrap();
+            let expected = if left * 2 < before {
+                left + left / 8
+            } else {
+                before
+            };
+            assert_eq!(room(&index), expected, "{left} are left");
+            before = expected;
+        }
+    }
 }

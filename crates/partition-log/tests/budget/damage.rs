@@ -208,3 +208,49 @@ fn what_neither_file_nor_log_knows_is_refused_not_taken_for_new() {
     let written = |names: Vec<String>| names.iter().filter(|n| n.ends_with(".snapshot")).count();
     assert_eq!(written(driver.names()), written(snapshots));
 }
+
+/// Thousands on disk, so that they are written anew in several lots.
+fn many_on_disk() -> Driver {
+    let mut driver = Driver::new(budget(16));
+    for id in 0..4_000 {
+        driver.append(one(id, 0)).unwrap();
+        driver.commit();
+    }
+    driver.settle();
+    driver
+}
+
+#[test]
+fn everybody_is_rebuilt_also_when_a_write_fails_in_between() {
+    for fails in [false, true] {
+        let mut driver = many_on_disk();
+        flip(&driver, 20);
+        if fails {
+            driver.disk.fail_next_write(io::ErrorKind::StorageFull);
+            let now = driver.now();
+            let error = driver.spiller.views(&driver.log, now).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(driver.budget().rebuilds, 0);
+        }
+        let ids: Vec<i64> = driver.views().iter().map(|v| v.producer_id).collect();
+        assert_eq!(ids, (0..4_000).collect::<Vec<_>>());
+        assert_eq!(driver.budget().rebuilds, 1);
+        driver.views();
+        assert_eq!(driver.budget().rebuilds, 1, "what was rebuilt can be read");
+    }
+}
+
+#[test]
+fn damage_of_file_and_log_is_an_error_and_no_endless_attempt() {
+    let mut driver = some_on_disk();
+    let id = (0..24).find(|id| !driver.in_memory().contains(id)).unwrap();
+    for position in 0..len(&driver) {
+        flip(&driver, position);
+    }
+    let segment = "t-0/00000000000000000000.log";
+    driver.disk.corrupt(segment, 70, 1).unwrap();
+    let now = driver.now();
+    let error = driver.spiller.load(&driver.log, id, now).err().unwrap();
+    assert!(error.to_string().contains(segment), "{error}");
+    assert!(driver.log.borrow().is_known(id));
+}

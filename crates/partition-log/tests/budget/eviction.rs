@@ -277,3 +277,37 @@ fn what_an_earlier_run_left_is_removed() {
     let done = driver.spiller.step(&driver.log, driver.now()).unwrap();
     assert_eq!(done, Progress::Done);
 }
+
+#[test]
+fn an_eighth_above_the_budget_is_far() {
+    let mut driver = Driver::new(budget(16));
+    let is_far = |driver: &Driver| driver.log.borrow().is_far_over_budget();
+    for id in 0..18 {
+        driver.append(one(id, 0)).unwrap();
+        assert!(!is_far(&driver), "{} producers", id + 1);
+    }
+    driver.append(one(18, 0)).unwrap();
+    assert!(is_far(&driver));
+    driver.commit();
+    driver.settle();
+    assert!(!is_far(&driver));
+    let on_disk = (0..19).find(|id| !driver.in_memory().contains(id));
+    let loading = driver.log.borrow().begin_load(on_disk.unwrap());
+    assert_eq!(loading.map(|loading| loading.producer_id()), on_disk);
+}
+
+#[test]
+fn a_file_that_is_in_use_is_left_alone() {
+    let mut driver = Driver::new(budget(16));
+    fill(&mut driver, 0..500);
+    for id in 0..50 {
+        driver.append(one(id, 1)).unwrap();
+        driver.commit();
+    }
+    driver.settle();
+    let before = (driver.disk.bytes_written(), driver.names());
+    for _ in 0..10 {
+        assert_eq!(driver.step(), Progress::Done);
+    }
+    assert_eq!((driver.disk.bytes_written(), driver.names()), before);
+}

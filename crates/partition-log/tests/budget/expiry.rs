@@ -114,3 +114,33 @@ fn a_damaged_file_makes_nobody_expire_early() {
     assert_eq!(driver.budget().evicted, 25);
     assert_eq!(driver.pass(PERIOD_MS), 25);
 }
+
+/// While the file is replaced there are two. What is known of one is not believed of the other.
+#[test]
+fn expiry_between_two_steps_of_tidying_up() {
+    let mut driver = driver(16);
+    fill(&mut driver, 0..1_000);
+    driver.now_ms = PERIOD_MS / 2;
+    let replacing = |driver: &Driver| driver.names().contains(&"evicted.tmp".to_owned());
+    // What moves back and forth leaves its place in the file unused, until that is tidied up.
+    'rounds: for sequence in 1..10 {
+        for id in 0..600 {
+            driver.append(one(id, sequence)).unwrap();
+            driver.commit();
+            driver.step();
+            if sequence > 1 && replacing(&driver) {
+                break 'rounds;
+            }
+        }
+    }
+    assert!(replacing(&driver), "there is one file");
+    assert_eq!(driver.pass(PERIOD_MS / 2), 400);
+    driver.settle();
+    assert!(!replacing(&driver));
+    let views = driver.views();
+    let ids: Vec<i64> = views.iter().map(|view| view.producer_id).collect();
+    assert_eq!(ids, (0..600).collect::<Vec<_>>());
+    assert_eq!(driver.budget().rebuilds, 0);
+    assert_eq!(driver.pass(PERIOD_MS / 2), 600);
+    assert_eq!(driver.budget().evicted, 0);
+}

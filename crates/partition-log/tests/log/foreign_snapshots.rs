@@ -8,7 +8,7 @@ use crate::harness::{Answer, DAY, World, p7, place, snapshot_path, strict};
 use crate::snapshots::ten;
 
 /// `ProducerSnapshot.json`, version 1: one batch for each producer.
-fn kafka_snapshot(entries: &[(i64, i16, i32, i64, i32)]) -> Vec<u8> {
+pub(crate) fn kafka_snapshot(entries: &[(i64, i16, i32, i64, i32)]) -> Vec<u8> {
     let mut body = i32::try_from(entries.len()).unwrap().to_be_bytes().to_vec();
     for &(producer_id, epoch, last_sequence, last_offset, delta) in entries {
         body.extend(producer_id.to_be_bytes());

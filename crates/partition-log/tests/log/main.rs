@@ -7,7 +7,12 @@ mod appends;
 mod foreign_snapshots;
 mod harness;
 mod histories;
+mod named;
+mod read_errors;
 mod recovery;
+mod replay;
 mod retention;
 mod snapshots;
 mod truncation;
+#[path = "../../../segment-storage/tests/storage/unreadable.rs"]
+mod unreadable;

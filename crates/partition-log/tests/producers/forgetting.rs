@@ -16,6 +16,7 @@ fn row_107(config: partition_log::ProducerConfig) -> Log {
     log.send(p7(0, 0));
     assert_eq!(log.table.expire(T0 + PERIOD - 1, PERIOD), 0);
     assert!(log.view(7).is_some());
+    assert!(!log.table.is_empty());
     assert_eq!(log.table.forgotten_below(), -1);
     assert_eq!(log.table.expire(T0 + PERIOD, PERIOD), 1);
     assert!(log.view(7).is_none());
@@ -145,5 +146,11 @@ fn a_stored_id_without_an_epoch_is_known_but_has_no_sequence() {
         assert_eq!(log.send(p7(4, 4)), answer);
         log.send(p7(0, 0));
         assert_eq!(log.view(7).unwrap().epoch, 0);
+        // No id is too low for that.
+        for id in [0, 1] {
+            log.replay(p7(0, 0).of(id).epoch(-1));
+            let end = log.end;
+            assert_eq!(log.send(p7(0, 0).of(id)), Ok(end, end));
+        }
     }
 }

@@ -11,3 +11,5 @@ mod harness;
 mod markers;
 mod memory;
 mod model;
+mod named;
+mod refusals;

@@ -1,7 +1,8 @@
 //! The published end of one file, and the one write that may be in progress above it.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use sync::atomic::{AtomicU64, Ordering};
 
 /// No write is in progress.
 const IDLE: u64 = u64::MAX;

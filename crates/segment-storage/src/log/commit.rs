@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{SegmentedLog, Visibility};
+use super::{SegmentedLog, UNSEALED_MAX, Visibility};
 use crate::marks::StableMark;
 use crate::segment::Segment;
 
@@ -51,11 +51,35 @@ impl SegmentedLog {
             .collect()
     }
 
-    /// Whether the committer should take a turn although nobody waits for the disk: to seal what
-    /// was rolled, or to raise the ceiling ahead of need.
+    /// Whether the committer should take a turn although nobody waits for the disk: to sync what
+    /// was rolled, so that it can be sealed, or to raise the ceiling ahead of need.
+    #[inline]
     pub fn is_turn_due(&self) -> bool {
         let rolled = !self.unsealed.is_empty() && !self.is_resting;
-        rolled || self.is_ceiling_due()
+        rolled && self.is_rolled_dirty() || self.is_ceiling_due()
+    }
+
+    // Segments are synced oldest first, so the newest says it.
+    fn is_rolled_dirty(&self) -> bool {
+        let newest = self.unsealed.back();
+        newest.is_some_and(|segment| self.is_segment_dirty(segment))
+    }
+
+    fn is_segment_dirty(&self, segment: &Arc<Segment>) -> bool {
+        self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, segment))
+    }
+
+    /// Whether a batch of so many bytes would begin another segment although so many wait for their
+    /// seal already that its append had better wait for one of them.
+    #[inline]
+    pub fn is_backlogged(&self, bytes: u64) -> bool {
+        self.unsealed.len() >= UNSEALED_MAX && !self.has_room(bytes)
+    }
+
+    /// Whether there is something for [`SegmentedLog::to_seal`].
+    #[inline]
+    pub fn is_seal_due(&self) -> bool {
+        !self.unsealed.is_empty() && self.to_seal().is_some()
     }
 
     fn is_ceiling_due(&self) -> bool {
@@ -88,6 +112,7 @@ impl SegmentedLog {
             "I1: the synced end only rises"
         );
         self.synced_offset = end.next_offset;
+        self.synced_end = Some(item.0.clone());
         if self.config.visibility == Visibility::Synced {
             self.publish(end.next_offset);
         }
@@ -96,7 +121,10 @@ impl SegmentedLog {
     /// The stable mark that may be written after an item was synced; `None` while an earlier
     /// segment still waits for its footer (R15).
     pub fn mark_after(&self, item: &SyncItem) -> Option<StableMark> {
-        let SyncItem(Dirty { segment, end }) = item;
+        self.mark_at(&item.0)
+    }
+
+    fn mark_at(&self, Dirty { segment, end }: &Dirty) -> Option<StableMark> {
         let earlier = self
             .unsealed
             .iter()
@@ -104,13 +132,10 @@ impl SegmentedLog {
         (!earlier).then(|| self.mark(segment, *end, false))
     }
 
-    /// The stable mark at the synced end, once everything before it is sealed; `None` where the
-    /// synced end lies in a segment that was rolled since.
+    /// The stable mark at the synced end, once everything before it is sealed; `None` where nothing
+    /// was synced since the open.
     pub fn mark_now(&self) -> Option<StableMark> {
-        // An active segment that holds nothing yet is not where the log ends.
-        let active = self.active.as_ref().filter(|a| a.position > 0)?;
-        let all = self.unsealed.is_empty() && self.dirty.is_empty();
-        all.then(|| self.mark(&active.segment, self.last_end, false))
+        self.mark_at(self.synced_end.as_ref()?)
     }
 
     fn mark(&self, segment: &Segment, end: Mark, clean: bool) -> StableMark {
@@ -132,7 +157,7 @@ impl SegmentedLog {
     /// then call [`SegmentedLog::sealed`].
     pub fn to_seal(&self) -> Option<Arc<Segment>> {
         let oldest = self.unsealed.front()?;
-        let dirty = self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, oldest));
+        let dirty = self.is_segment_dirty(oldest);
         // The last file of a cleanly closed log stays open for more.
         (!dirty && !self.is_resting).then(|| oldest.clone())
     }
@@ -140,10 +165,11 @@ impl SegmentedLog {
     /// All segments that were rolled and synced and are not sealed yet, oldest first: their reserved
     /// tails may be the space that a seal needs.
     pub fn unsealed(&self) -> Vec<Arc<Segment>> {
-        let is_dirty =
-            |segment: &&Arc<Segment>| self.dirty.iter().any(|d| Arc::ptr_eq(&d.segment, segment));
         let rolled = self.unsealed.iter().filter(|_| !self.is_resting);
-        rolled.filter(|s| !is_dirty(s)).cloned().collect()
+        rolled
+            .filter(|s| !self.is_segment_dirty(s))
+            .cloned()
+            .collect()
     }
 
     /// Takes note that a segment was sealed.
@@ -157,14 +183,14 @@ impl SegmentedLog {
     }
 
     /// The ceiling to raise to, when half of the last step is used: write it
-    /// ([`crate::Marks::write_ceiling`]), sync, then call [`SegmentedLog::raise_ceiling`]. Steps grow
+    /// ([`crate::Marks::store_ceiling`]), then call [`SegmentedLog::raise_ceiling`]. Steps grow
     /// while raises come less than a second apart, and halve otherwise.
     pub fn ceiling_due(&mut self, now_ms: u64) -> Option<u64> {
         self.is_ceiling_due()
             .then(|| self.ceiling.ask(self.next_offset, now_ms))
     }
 
-    /// Raises the ceiling, after [`crate::Marks::write_ceiling`] and a sync, and publishes what waited.
+    /// Raises the ceiling, after [`crate::Marks::store_ceiling`], and publishes what waited.
     pub fn raise_ceiling(&mut self, ceiling: u64) {
         let shown = self.ceiling.raise(ceiling, self.next_offset);
         if self.config.visibility == Visibility::Written {

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use sync::atomic::{AtomicU64, Ordering};
 
 use super::SegmentedLog;
 use crate::marks::{LogStart, Marks};
@@ -130,8 +131,7 @@ impl FrontDrop {
     /// # Errors
     /// What the disk says.
     pub fn write(&self) -> io::Result<()> {
-        self.marks.write_start(&self.start)?;
-        self.marks.sync()?;
+        self.marks.store_start(&self.start)?;
         // Not the newest: one that the committer wrote while the sync ran may be torn by a power
         // cut, and then the one before it counts.
         let mark = self.marks.synced_mark().map_err(io::Error::other)?;

@@ -116,3 +116,16 @@ fn footer_that_was_lost_is_made_again_with_an_age_that_stays() {
     drop(open_at(&disk, 3, 80_000));
     assert_eq!(age_of(&disk, 0), 70_000);
 }
+
+/// A copy, or a repaired log, knows of no append: its age counts from the open.
+#[test]
+fn mark_that_knows_no_time_makes_nothing_old() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, synced(1 << 20));
+    log.append_numbered(3, 100);
+    log.commit().unwrap();
+    assert_eq!(log.log.marks().mark().unwrap().last_append_ms, 0);
+    let disk = disk.after_kill();
+    drop(open_at(&disk, 2, 70_000));
+    assert_eq!(age_of(&disk, 0), 70_000);
+}

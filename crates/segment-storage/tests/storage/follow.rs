@@ -131,7 +131,6 @@ fn deleted_segment_of_the_mark_does_not_disturb() {
         .write_footer(segment_storage::Check::Headers)
         .unwrap();
     log.log.sealed(&segment);
-    assert_eq!(log.log.mark_now(), None);
     log.drop_front(17).unwrap();
     let mark = log.log.marks().mark().unwrap();
     assert_eq!((mark.segment_base, mark.next_offset), (0, 15));
@@ -154,6 +153,19 @@ fn deleted_segment_of_the_mark_does_not_disturb() {
         read_all(follower.view(), 17).unwrap(),
         numbered(17, 21, 200)
     );
+}
+
+#[test]
+fn a_lost_segment_of_the_mark_is_no_empty_log() {
+    let disk = MemoryDisk::new();
+    let mut log = TestLog::new(&disk, synced(4096));
+    log.append_numbered(3, 200);
+    log.close().unwrap();
+    let file = place(disk.clone()).path(&format!("{:020}.log", 0));
+    disk.remove(&file).unwrap();
+    let follower = LogFollower::open(place(disk)).unwrap();
+    let error = read_all(follower.view(), 0).unwrap_err();
+    assert!(error.to_string().contains(".log"), "{error}");
 }
 
 #[test]

@@ -41,13 +41,18 @@ impl World {
     pub(crate) fn embedded_open(&mut self, random: &mut Random) -> Result<(), Violation> {
         let number = random.any();
         let builder = self.engine()?.producer().transport(self.network.of(number));
+        let linger_ms = random.one_of(&[0, 0, 5]);
+        let patience_ms = random.one_of(&[500, 30_000, 120_000]);
+        // Longer is refused where the log takes producers that it has forgotten.
+        let patience_ms = match (self.plan.kafka_unknown, self.plan.expiry_ms) {
+            (1, expiry_ms @ 1..) => patience_ms.min(expiry_ms / 2),
+            _ => patience_ms,
+        };
         let builder = builder
             .batch_bytes(300)
-            .linger(Duration::from_millis(random.one_of(&[0, 0, 5])))
+            .linger(Duration::from_millis(linger_ms))
             .max_in_flight(usize::try_from(self.plan.in_flight).unwrap_or(1))
-            .delivery_timeout(Duration::from_millis(
-                random.one_of(&[500, 30_000, 120_000]),
-            ))
+            .delivery_timeout(Duration::from_millis(patience_ms))
             .max_record_bytes(4_000)
             .buffer_bytes(20_000);
         let producer = match builder.open() {

@@ -100,6 +100,11 @@ impl World {
         next.fail_syncs(0);
         next.fail_name_syncs(0);
         next.set_free_bytes(None);
+        // From a stream of its own, as backups are: without repairs all is as it was.
+        let mut upkeep = Random::of_step(self.seed, "repair", self.lives);
+        if upkeep.chance(self.plan.repair) {
+            self.repair(&next, end)?;
+        }
         self.disk = next;
         (self.has_failed_sync, self.is_full) = (false, false);
         self.open()?;
@@ -152,26 +157,35 @@ impl World {
     /// All batches of a log that can be read.
     pub(crate) fn batches(&self, log: usize) -> Result<Vec<SeenBatch>, Violation> {
         let (topic, partition) = (self.logs[log].topic, self.logs[log].partition);
-        let reader = self.engine()?.reader(topic).partition(partition);
-        let mut reader = match reader.start(Start::Earliest).open() {
-            Ok(reader) => reader,
-            Err(error) => return violated("I22", format!("{topic}-{partition}: {error}")),
-        };
-        let mut found = Vec::new();
-        while let Some(batches) = reader.blocking_next_batches() {
-            let bytes = match batches {
-                Ok(batches) => batches.bytes,
-                Err(error) => return violated("I24", format!("{topic}-{partition}: {error}")),
-            };
-            let mut rest: &[u8] = &bytes;
-            while !rest.is_empty() {
-                let Some((batch, after)) = SeenBatch::read(rest) else {
-                    return violated("I4", format!("{topic}-{partition}: part of a batch"));
-                };
-                found.push(batch);
-                rest = after;
-            }
-        }
-        Ok(found)
+        batches_of(&self.engine()?, topic, partition)
     }
+}
+
+/// All batches of an engine's log that can be read.
+pub(super) fn batches_of(
+    engine: &Engine,
+    topic: &str,
+    partition: u32,
+) -> Result<Vec<SeenBatch>, Violation> {
+    let reader = engine.reader(topic).partition(partition);
+    let mut reader = match reader.start(Start::Earliest).open() {
+        Ok(reader) => reader,
+        Err(error) => return violated("I22", format!("{topic}-{partition}: {error}")),
+    };
+    let mut found = Vec::new();
+    while let Some(batches) = reader.blocking_next_batches() {
+        let bytes = match batches {
+            Ok(batches) => batches.bytes,
+            Err(error) => return violated("I24", format!("{topic}-{partition}: {error}")),
+        };
+        let mut rest: &[u8] = &bytes;
+        while !rest.is_empty() {
+            let Some((batch, after)) = SeenBatch::read(rest) else {
+                return violated("I4", format!("{topic}-{partition}: part of a batch"));
+            };
+            found.push(batch);
+            rest = after;
+        }
+    }
+    Ok(found)
 }

@@ -1,0 +1,16 @@
+//! Ids, positions and effects in PostgreSQL.
+//!
+//! READ COMMITTED, whatever the server's default is; a transaction of an inbox takes a connection of the pool for itself. Locks are rows and end with
+//! their transaction, and nothing is prepared, so a pooler in transaction mode may stand in between.
+
+mod inbox;
+mod options;
+mod session;
+mod store;
+mod tx;
+
+pub use inbox::PgInbox;
+pub use options::PgOptions;
+pub use session::Postgres;
+pub use store::PgStore;
+pub use tx::PgTx;
