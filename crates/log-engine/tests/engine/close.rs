@@ -114,7 +114,7 @@ fn a_follower_of_a_fenced_log_sleeps_and_ends_with_the_engine() {
     let world = World::new();
     let engine = world.open();
     let partition = one_partition(&engine, Ack::Synced);
-    world.disk.fail_syncs(1);
+    world.disk.fail_syncs_in("t-0", 1);
     partition.blocking_append(&plain("lost")).unwrap_err();
     let mut follower = engine.reader("t").follow().open().unwrap();
     follower.blocking_iter().next().unwrap().unwrap();

@@ -120,7 +120,7 @@ fn a_failed_sync_ends_this_log_and_no_other() {
     let id = engine.session().unwrap().producer_id();
     let batch = numbered(id, 0, &["in doubt"]);
 
-    world.disk.fail_syncs(1);
+    world.disk.fail_syncs_in("t-0", 1);
     let gate = world.disk.hold_syncs();
     let original = partition.blocking_start(&batch).unwrap();
     gate.wait_until_syncs_wait(1);

@@ -150,7 +150,7 @@ fn a_named_producer_stops_when_it_cannot_know_and_goes_on_after_opening_again() 
     let values_sent = numbered(10);
     let record = |n: usize| Record::to("t").value(&values_sent[n]).position(n as u64);
     producer.blocking_append(record(0)).unwrap();
-    world.disk.fail_syncs(1);
+    world.disk.fail_syncs_in("t-0", 1);
     let ticket = producer.blocking_send(record(1)).unwrap();
     assert!(ticket.blocking_wait().unwrap_err().is_outcome_unknown());
     let error = producer.try_send(record(2)).unwrap_err();

@@ -59,6 +59,8 @@ struct Counters {
 #[derive(Debug, Default)]
 struct Faults {
     syncs: u64,
+    /// Of the files of one directory.
+    syncs_in: Option<(String, u64)>,
     name_syncs: u64,
     next_write: Option<io::ErrorKind>,
 }
@@ -110,6 +112,12 @@ impl MemoryDisk {
     /// unless it is written again; it stays visible until [`DiskFile::drop_cache`] (R6, R7).
     pub fn fail_syncs(&self, count: u64) {
         self.state().faults.syncs = count;
+    }
+
+    /// As [`MemoryDisk::fail_syncs`], but only the files of one directory: what else is synced at the same
+    /// time takes none of the failures.
+    pub fn fail_syncs_in(&self, directory: &str, count: u64) {
+        self.state().faults.syncs_in = Some((directory.to_owned(), count));
     }
 
     /// Has the next `count` syncs of directories fail with EIO.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{MemoryDisk, input_output_error, take_one};
+use super::{MemoryDisk, State, input_output_error, take_one};
 use crate::disk::published::{Published, end_of_write};
 use crate::disk::{DiskFile, Prepare};
 
@@ -88,7 +88,11 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.counters.syncs += 1;
-        let fails = take_one(&mut state.faults.syncs);
+        let State { image, faults, .. } = &mut *state;
+        let fails = match &mut faults.syncs_in {
+            Some((directory, count)) if image.is_in(self.file, directory) => take_one(count),
+            _ => take_one(&mut faults.syncs),
+        };
         let begun = state.image.file_mut(self.file).begin_sync();
         self.disk.pass_gate(&mut state);
         let file = state.image.file_mut(self.file);

@@ -103,6 +103,12 @@ impl Image {
             })
     }
 
+    /// Whether an open file has a name in a directory.
+    pub(super) fn is_in(&self, file: u64, directory: &str) -> bool {
+        let names = self.find(directory).and_then(|found| self.names(found));
+        names.is_ok_and(|names| names.live.values().any(|&number| number == file))
+    }
+
     /// The directory that holds `name`, and the last component.
     fn place<'a>(&self, name: &'a str) -> io::Result<(u64, &'a str)> {
         let (directory, leaf) = name.rsplit_once('/').unwrap_or(("", name));
