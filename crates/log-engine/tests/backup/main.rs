@@ -15,7 +15,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use log_engine::inspect::{Depth, verify_disk, verify_to};
 use log_engine::storage::{Disk, MemoryDisk};
@@ -91,9 +90,7 @@ fn a_copy_holds_all_that_was_acknowledged_at_any_level_and_goes_on_by_itself() {
     fill(&engine, 0, 0, 1_000);
     fill(&engine, 1, 0, 3);
     // Segments are sealed while nobody waits for it, and only sealed ones are linked.
-    let patience = Instant::now() + Duration::from_secs(60);
     while footers(&data.join("t-0")) < 3 {
-        assert!(Instant::now() < patience, "nothing is sealed");
         std::thread::yield_now();
     }
     let report = engine.snapshot_to(&copy).unwrap();
