@@ -9,12 +9,11 @@
 
 mod watched;
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{fs, io};
 
 use log_engine::inspect::{Depth, verify_disk, verify_to};
 use log_engine::storage::{Disk, MemoryDisk};
@@ -89,10 +88,10 @@ fn a_copy_holds_all_that_was_acknowledged_at_any_level_and_goes_on_by_itself() {
         .unwrap();
     fill(&engine, 0, 0, 1_000);
     fill(&engine, 1, 0, 3);
-    // Segments are sealed while nobody waits for it, and only sealed ones are linked.
-    while footers(&data.join("t-0")) < 3 {
-        std::thread::yield_now();
-    }
+    let yields = std::iter::repeat_with(std::thread::yield_now);
+    yields
+        .take_while(|()| footers(&data.join("t-0")) < 3)
+        .for_each(drop);
     let report = engine.snapshot_to(&copy).unwrap();
     assert_eq!(report.end_offsets["t-0"], 1_000);
     assert_eq!(report.end_offsets["t-1"], 3);
