@@ -210,7 +210,14 @@ impl PartitionState {
                 spilling.want_moves();
                 true
             }
-            Ok(Progress::Done) => false,
+            // Who could not move yet, because what it appended is not published, may later, and
+            // without another append: housekeeping looks again.
+            Ok(Progress::Done) => {
+                if self.log().is_some_and(|log| log.is_over_budget()) {
+                    spilling.is_over.store(true, Ordering::Relaxed);
+                }
+                false
+            }
             // Nobody is forgotten; housekeeping asks again.
             Err(_) => {
                 spilling.is_over.store(true, Ordering::Relaxed);
