@@ -215,6 +215,12 @@ fn drop_some(seed: u64, counts: &mut Counts) {
             std::thread::yield_now();
         }
     });
+    // What the hasty one gave up may be written and not synced yet; being resolved waits for that.
+    let resolved: Vec<_> = seen
+        .ids
+        .iter()
+        .map(|(id, value)| (id, value, engine.blocking_resolve(id).unwrap()))
+        .collect();
     let mut places = BTreeMap::new();
     for partition in 0..2 {
         for (offset, value) in read(&engine, "t", partition) {
@@ -226,9 +232,9 @@ fn drop_some(seed: u64, counts: &mut Counts) {
         assert_eq!(engine.blocking_resolve(id).unwrap(), *early, "{id}");
     }
     counts.early += seen.early.len();
-    for (id, value) in &seen.ids {
+    for (id, value, resolution) in resolved {
         let place = places.remove(value);
-        match engine.blocking_resolve(id).unwrap() {
+        match resolution {
             Resolution::Written { offset } => {
                 let partition: u32 = id.to_string().split('/').nth(1).unwrap().parse().unwrap();
                 assert_eq!(place, Some((partition, offset.unwrap())), "{id} {value}");
