@@ -173,7 +173,7 @@ impl Directory {
         self.generation.write(0, &value)?;
         self.generation.sync()?;
         // Into the other slot, too: were this one damaged, the next open would take the generation again.
-        let _ = self.generation.repeat(0);
+        let _ = self.generation.repeat::<Generation>(0);
         Ok(())
     }
 

@@ -312,10 +312,9 @@ impl Marks {
         let written = waiting.map_or(Ok(()), |mark| self.slots.write(MARK, &mark));
         drop(syncing);
         synced.and(written)?;
-        for pair in [CEILING, START] {
-            // It is durable already; a disk that refuses to hold it twice says so when asked again.
-            let _ = self.slots.repeat(pair);
-        }
+        // They are durable already; a disk that refuses to hold them twice says so when asked again.
+        let _ = self.slots.repeat::<Ceiling>(CEILING);
+        let _ = self.slots.repeat::<LogStart>(START);
         Ok(())
     }
 }

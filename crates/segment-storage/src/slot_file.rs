@@ -375,11 +375,19 @@ impl SlotFile {
 
     /// Writes the newest value of a pair into the other slot, too, if the newest is synced and the
     /// other one holds something else: damage at rest takes one slot, and then nothing is lost. Needs
-    /// no sync of its own; what becomes of it, the synced slot stays.
+    /// no sync of its own; what becomes of it, the synced slot stays. So does a slot that is undamaged
+    /// and yet holds no `T`, for nobody knows whether it is the older one.
     ///
     /// # Errors
-    /// What the disk says, or that both slots are damaged.
-    pub fn repeat(&self, pair: usize) -> io::Result<()> {
+    /// What the disk says, or that the pair cannot be read.
+    ///
+    /// # Panics
+    /// If the file has no such pair.
+    pub fn repeat<T: DeserializeOwned>(&self, pair: usize) -> io::Result<()> {
+        self.read::<T>(pair).map_err(|error| match error {
+            SlotError::Io { source, .. } => source,
+            unreadable => io::Error::new(io::ErrorKind::InvalidData, unreadable),
+        })?;
         let mut known = self.writing.lock();
         let slots = self.load(pair)?;
         let slots = slots.as_chunks::<SLOT_BYTES>().0;

@@ -52,13 +52,13 @@ fn repeated_value_survives_damage_to_either_slot() {
     let disk = MemoryDisk::new();
     let slots = create(&disk);
     slots.write(0, &1_u64).unwrap();
-    slots.repeat(0).unwrap();
+    slots.repeat::<u64>(0).unwrap();
     // Unsynced: the slot that holds the synced value is not touched.
     assert_eq!(number(&disk.after_power_cut()).unwrap(), 0);
     slots.sync().unwrap();
-    slots.repeat(0).unwrap();
+    slots.repeat::<u64>(0).unwrap();
     let writes = disk.bytes_written();
-    slots.repeat(0).unwrap();
+    slots.repeat::<u64>(0).unwrap();
     assert_eq!(disk.bytes_written(), writes, "both hold it");
     for slot in [0, 512] {
         let damaged = disk.after_kill();
@@ -66,7 +66,7 @@ fn repeated_value_survives_damage_to_either_slot() {
         assert_eq!(number(&damaged).unwrap(), 1);
         let slots = open(&damaged).unwrap();
         assert_eq!((slots.damaged_slots(0).unwrap()), 1);
-        slots.repeat(0).unwrap();
+        slots.repeat::<u64>(0).unwrap();
         assert_eq!(slots.damaged_slots(0).unwrap(), 0, "mended");
         assert_eq!(number(&damaged).unwrap(), 1);
     }
@@ -74,6 +74,29 @@ fn repeated_value_survives_damage_to_either_slot() {
     assert_eq!(number(&disk.after_power_cut()).unwrap(), 1);
     slots.sync().unwrap();
     assert_eq!(number(&disk.after_power_cut()).unwrap(), 2);
+}
+
+#[test]
+fn undamaged_slot_without_a_value_is_not_written_over() {
+    let disk = MemoryDisk::new();
+    let slots = create(&disk);
+    slots.write(0, &1_u64).unwrap();
+    slots.sync().unwrap();
+    let mut empty = codec::frame(MAGIC, VERSION, &[]);
+    empty.resize(512, 0);
+    for slot in [0, 512] {
+        let other = disk.after_kill();
+        let mut bytes = other.read_file("slots").unwrap();
+        bytes[slot..slot + 512].copy_from_slice(&empty);
+        other.write_file("slots", &bytes).unwrap();
+        let slots = open(&other).unwrap();
+        slots.repeat::<u64>(0).unwrap_err();
+        assert_eq!(other.read_file("slots").unwrap(), bytes);
+        assert!(matches!(
+            number(&other),
+            Err(SlotError::Codec { pair: 0, .. })
+        ));
+    }
 }
 
 #[test]
@@ -102,7 +125,7 @@ fn slot_that_is_a_copy_of_the_other_one_is_damaged() {
             ),
             (1, 1)
         );
-        slots.repeat(0).unwrap();
+        slots.repeat::<u64>(0).unwrap();
         assert_eq!(
             (
                 slots.valid_slots(0).unwrap(),

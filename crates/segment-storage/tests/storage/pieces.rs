@@ -230,7 +230,7 @@ fn value_whose_sync_failed_is_not_repeated_over_the_synced_one() {
     disk.fail_syncs(1);
     slots.sync().unwrap_err();
     let before = disk.read_file("slots").unwrap();
-    slots.repeat(0).unwrap();
+    slots.repeat::<u32>(0).unwrap();
     assert!(disk.read_file("slots").unwrap() == before);
     slots.sync().unwrap();
     assert_eq!(slots.read_synced::<u32>(0).unwrap(), 2);

@@ -143,7 +143,7 @@ fn slots_that_cannot_be_read_are_neither_damaged_nor_empty() {
     is_eio(slots.damaged_slots(1).unwrap_err());
     let error = slots.valid_slots(1).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(EIO));
-    for written in [slots.write(1, &10_u32), slots.repeat(1)] {
+    for written in [slots.write(1, &10_u32), slots.repeat::<u32>(1)] {
         assert_eq!(written.unwrap_err().raw_os_error(), Some(EIO));
     }
     failing.mend();
