@@ -14,5 +14,6 @@
 
 mod closing;
 mod commits;
+mod evicting;
 mod schedules;
 mod world;
