@@ -62,8 +62,8 @@ const LINES_MAX: usize = 500;
 const LONG_FILES: [(&str, &str); 0] = [];
 
 /// Where time, threads and files may come from: the real disk, the engine's environment and
-/// threads, the command, and what drives tests, models and benches.
-const OUTSIDE_WORLD: [&str; 13] = [
+/// threads, the command, the examples, and what drives tests, models and benches.
+const OUTSIDE_WORLD: [&str; 14] = [
     "crates/segment-storage/src/disk/os.rs",
     "crates/segment-storage/src/disk/os/",
     "crates/segment-storage/src/disk/map.rs",
@@ -75,6 +75,7 @@ const OUTSIDE_WORLD: [&str; 13] = [
     "crates/consumer-inbox/src/sqlite/thread.rs",
     "crates/oncelog/src/testing",
     "crates/oncelog-cli/",
+    "crates/oncelog/examples/",
     "benches/",
     "tests/",
 ];
