@@ -2,7 +2,7 @@
 //! producers, and the consumer is killed again and again; the totals are those of the file, to the minute.
 //!
 //! ```text
-//! cargo run --release --features inbox-runner,inbox-sqlite,inbox-postgres --example flights -- \
+//! cargo run -p oncelog --release --features inbox-runner,inbox-sqlite,inbox-postgres --example flights -- \
 //!     flights.csv.gz [--into 'host=localhost user=me dbname=flights'] [--kills 20] [--records N] [--seed N]
 //! ```
 //!

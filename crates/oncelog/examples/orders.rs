@@ -1,7 +1,7 @@
 //! The life of orders, projected into SQLite: events come again, late and early, and each changes its order once.
 //!
 //! ```text
-//! cargo run --features inbox-runner,inbox-sqlite --example orders
+//! cargo run -p oncelog --features inbox-runner,inbox-sqlite --example orders
 //! ```
 
 #![allow(clippy::print_stdout, reason = "programs that say what they did")]

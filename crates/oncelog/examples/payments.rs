@@ -2,7 +2,7 @@
 //! made once all the same.
 //!
 //! ```text
-//! cargo run --features inbox-runner --example payments
+//! cargo run -p oncelog --features inbox-runner --example payments
 //! ```
 
 #![allow(clippy::print_stdout, reason = "programs that say what they did")]
