@@ -447,9 +447,12 @@ impl SlotFile {
         let mut newest = None;
         for (slot, bytes) in slots.as_chunks::<SLOT_BYTES>().0.iter().enumerate() {
             match codec::open_prefix(self.magic, VERSION, bytes) {
+                // Of two with one number the first, as `read` takes it.
                 Ok(_) => {
-                    let sequence = sequence_of(self.magic, bytes);
-                    newest = newest.max(sequence.map(|sequence| (sequence, slot)));
+                    let found = sequence_of(self.magic, bytes);
+                    if found > newest.map(|(sequence, _)| sequence) {
+                        newest = found.map(|sequence| (sequence, slot));
+                    }
                 }
                 Err(CodecError::NewerVersion { .. } | CodecError::OlderVersion { .. }) => {
                     return Err(damaged("a slot is of another release"));

@@ -100,6 +100,24 @@ fn undamaged_slot_without_a_value_is_not_written_over() {
 }
 
 #[test]
+fn of_two_values_under_one_number_the_one_that_is_read_is_repeated() {
+    let disk = MemoryDisk::new();
+    create(&disk);
+    let mut bytes = disk.read_file("slots").unwrap();
+    for (slot, value) in [(0, 7_u64), (512, 8)] {
+        let mut frame = codec::encode(MAGIC, VERSION, &Slot { sequence: 5, value });
+        frame.resize(512, 0);
+        bytes[slot..slot + 512].copy_from_slice(&frame);
+    }
+    disk.write_file("slots", &bytes).unwrap();
+    let slots = open(&disk).unwrap();
+    let read = slots.read::<u64>(0).unwrap();
+    slots.repeat::<u64>(0).unwrap();
+    assert_eq!(slots.read::<u64>(0).unwrap(), read);
+    assert_eq!(slots.damaged_slots(0).unwrap(), 0);
+}
+
+#[test]
 fn slot_that_is_a_copy_of_the_other_one_is_damaged() {
     let disk = MemoryDisk::new();
     let slots = create(&disk);
