@@ -75,7 +75,7 @@ MISTAKES = [
                 "if !stored.0.is_empty() {",
             )
         ],
-        [(EMBEDDED, r"special::keys_of_one_digest_are_told_apart \.\.\. FAILED")],
+        [(EMBEDDED, r"special::case_51_keys_of_one_digest_are_told_apart \.\.\. FAILED")],
     ),
     Mistake(
         "answered-before-the-disk",
@@ -88,7 +88,7 @@ MISTAKES = [
                 "let _ = needs;",
             )
         ],
-        [(EMBEDDED, r"crashes::a_transaction_is_there_whole_or_not_at_all \.\.\. FAILED")],
+        [(EMBEDDED, r"crashes::case_48_a_transaction_is_there_whole_or_not_at_all \.\.\. FAILED")],
     ),
     Mistake(
         "floor-cleaned-away",

@@ -18,9 +18,8 @@ fn orders() -> MachineBuilder<S, &'static str> {
         .edge(New, "cancel", Cancelled)
 }
 
-// Case 71.
 #[test]
-fn late_early_and_never_are_told_apart() {
+fn case_71_late_early_and_never_are_told_apart() {
     let machine = orders().build().unwrap();
     let expected = [
         (New, "pay", Step::Advance(Paid)),

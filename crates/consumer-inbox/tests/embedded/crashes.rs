@@ -84,7 +84,7 @@ enum Told {
 }
 
 #[test]
-fn done_ids_stay_done_through_cleaning_sweeping_and_snapshots() {
+fn case_50_done_ids_stay_done_through_cleaning_sweeping_and_snapshots() {
     let (disk, clock) = (SimulatedDisk::new(1), ManualClock::at(1_000_000));
     let running = engine(&disk, &clock);
     let store = EmbeddedStore::open_with(&running, "ids", small()).unwrap();
@@ -188,7 +188,7 @@ fn invoice(n: u64, line: u64) -> Outgoing {
 }
 
 #[test]
-fn a_transaction_is_there_whole_or_not_at_all() {
+fn case_48_a_transaction_is_there_whole_or_not_at_all() {
     const ORDERS: u64 = 12;
     let (disk, clock) = (SimulatedDisk::new(2), ManualClock::at(1_000_000));
     let running = engine(&disk, &clock);

@@ -35,7 +35,7 @@ fn machine() -> (SimulatedDisk, ManualClock, Engine) {
 
 /// Case 49: claims of a dead process are claimable at once, and a second process is refused by the directory's lock.
 #[test]
-fn claims_of_a_dead_process_are_claimable_at_once() {
+fn case_49_claims_of_a_dead_process_are_claimable_at_once() {
     let (disk, clock, running) = machine();
     let store = EmbeddedStore::open(&running, "ids").unwrap();
     let held = drive(&running, run(&store, &key("x"), 1));
@@ -67,7 +67,7 @@ fn claims_of_a_dead_process_are_claimable_at_once() {
 
 /// Case 51: keys that the index cannot tell apart are told apart by what is stored.
 #[test]
-fn keys_of_one_digest_are_told_apart() {
+fn case_51_keys_of_one_digest_are_told_apart() {
     let (disk, clock, running) = machine();
     let settings = EmbeddedSettings {
         digest: |_| 42,
