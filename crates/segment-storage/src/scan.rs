@@ -52,6 +52,14 @@ pub enum Invalid {
         /// The offset after the last.
         end: u64,
     },
+    /// The file holds batches that belong into the next one, or come from elsewhere.
+    #[error("the batch ends at offset {end}, and the next file begins at {next}")]
+    Overlap {
+        /// The offset after the batch.
+        end: u64,
+        /// The base offset of the next file.
+        next: u64,
+    },
     /// The generation goes back, or comes from the future.
     #[error("generation (leader epoch) is {found}, expected {low} to {high}")]
     Generation {

@@ -1,10 +1,12 @@
 //! What readers see of a log: the row of segments up to the published end. No lock is shared with
 //! the writer.
 
+mod walk;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use record_batch::{Batch, BatchHeader, HEADER_BYTES};
+use record_batch::{BatchHeader, HEADER_BYTES};
 use sync::ArcSwap;
 use sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +14,7 @@ use crate::error::ReadError;
 use crate::index::{Index, IndexEntry};
 use crate::scan::{Invalid, ScanError};
 use crate::segment::{Place, Segment};
+use walk::Walk;
 
 /// The readers' side of one log. Cheap to share; all numbers in it only rise, but for an explicit
 /// truncation.
@@ -163,7 +166,8 @@ impl LogView {
             if segment.base_offset() >= limit {
                 return Ok(None);
             }
-            if let Some(run) = self.read_segment(segment, cursor, limit, max_bytes)? {
+            let below = next_base(segments, at);
+            if let Some(run) = self.read_segment(segment, below, cursor, limit, max_bytes)? {
                 return Ok(Some(run));
             }
             // The offset lies behind this segment's last: in a jump, or in the next one.
@@ -175,6 +179,7 @@ impl LogView {
     fn read_segment(
         &self,
         segment: &Segment,
+        below: u64,
         cursor: &mut Cursor,
         limit: u64,
         max_bytes: usize,
@@ -186,7 +191,7 @@ impl LogView {
             }
             _ => self.boundary(segment, cursor.offset)?,
         };
-        let mut walk = Walk::new(self, segment, place)?;
+        let mut walk = Walk::new(self, segment, below, place)?;
         let mut taken: Option<(u64, u64, u64)> = None;
         loop {
             let header = match walk.next() {
@@ -333,7 +338,7 @@ impl LogView {
         limit: u64,
     ) -> Result<Option<Bytes>, ReadError> {
         let first = segments.partition_point(|s| s.base_offset() <= from).max(1) - 1;
-        for segment in segments.iter().skip(first) {
+        for (at, segment) in segments.iter().enumerate().skip(first) {
             if segment.base_offset() >= limit {
                 break;
             }
@@ -343,7 +348,8 @@ impl LogView {
             }
             let by_time = self.floor(segment, |index| index.floor_timestamp(timestamp))?;
             let by_offset = self.boundary(segment, from)?;
-            let mut walk = Walk::new(self, segment, by_time.max(by_offset))?;
+            let below = next_base(segments, at);
+            let mut walk = Walk::new(self, segment, below, by_time.max(by_offset))?;
             while let Some(header) = walk.next()? {
                 if offset_of(&header) >= limit {
                     return Ok(None);
@@ -388,6 +394,11 @@ impl LogView {
     }
 }
 
+// Where the segment after this one begins.
+fn next_base(segments: &[Arc<Segment>], at: usize) -> u64 {
+    segments.get(at + 1).map_or(u64::MAX, |s| s.base_offset())
+}
+
 // What `BatchHeader` calls an offset is never negative in a log: each was checked when it was
 // appended, and what a damaged header says is refused by the walk.
 fn offset_of(header: &BatchHeader) -> u64 {
@@ -396,93 +407,4 @@ fn offset_of(header: &BatchHeader) -> u64 {
 
 fn next_of(header: &BatchHeader) -> u64 {
     u64::try_from(header.next_offset()).unwrap_or(0)
-}
-
-/// A walk over the batches of a segment, each checked with its CRC and its place in the row.
-struct Walk<'a> {
-    view: &'a LogView,
-    segment: &'a Segment,
-    bytes: Bytes,
-    window_start: u64,
-    end: u64,
-    batch_start: u64,
-    position: u64,
-    expected_offset: u64,
-}
-
-/// Bytes mapped at a time; a batch that is larger is fetched alone.
-const WINDOW_BYTES: u64 = 4 << 20;
-
-impl<'a> Walk<'a> {
-    fn new(
-        view: &'a LogView,
-        segment: &'a Segment,
-        (from, expected_offset): (u64, u64),
-    ) -> Result<Walk<'a>, ReadError> {
-        let file = segment.file().map_err(|e| view.io(segment, e))?;
-        let end = file.published();
-        Ok(Walk {
-            view,
-            segment,
-            bytes: Bytes::new(),
-            window_start: from,
-            end,
-            batch_start: from,
-            position: from,
-            expected_offset,
-        })
-    }
-
-    fn window(&mut self, from: u64, bytes: u64) -> Result<&[u8], ReadError> {
-        let have = self.window_start + u64::try_from(self.bytes.len()).unwrap_or(0);
-        if from < self.window_start || from + bytes > have {
-            let to = self.end.min(from + bytes.max(WINDOW_BYTES));
-            let file = self
-                .segment
-                .file()
-                .map_err(|e| self.view.io(self.segment, e))?;
-            self.bytes = file
-                .read(from..to)
-                .map_err(|e| self.view.io(self.segment, e))?;
-            self.window_start = from;
-        }
-        let at = usize::try_from(from - self.window_start).unwrap_or(usize::MAX);
-        let to = self.end.min(from + bytes) - self.window_start;
-        Ok(&self.bytes[at..usize::try_from(to).unwrap_or(usize::MAX)])
-    }
-
-    fn next(&mut self) -> Result<Option<BatchHeader>, ReadError> {
-        if self.position >= self.end {
-            return Ok(None);
-        }
-        let position = self.position;
-        let segment = self.segment;
-        let corrupt = |reason: Invalid| ReadError::Corrupt {
-            file: segment.display(),
-            position,
-            reason: Arc::new(reason),
-        };
-        let left = self.end - position;
-        let head = self.window(position, left.min(64))?;
-        let header = BatchHeader::read(head).map_err(|e| corrupt(e.into()))?;
-        let bytes = u64::try_from(header.size()).unwrap_or(u64::MAX);
-        if bytes > left {
-            return Err(corrupt(Invalid::BeyondEnd { bytes, left }));
-        }
-        if u64::try_from(header.base_offset) != Ok(self.expected_offset) {
-            let (expected, found) = (self.expected_offset, header.base_offset);
-            return Err(corrupt(Invalid::Offset { expected, found }));
-        }
-        Batch::parse(self.window(position, bytes)?).map_err(|e| corrupt(e.into()))?;
-        self.batch_start = position;
-        self.position = position + bytes;
-        self.expected_offset = next_of(&header);
-        Ok(Some(header))
-    }
-
-    /// The batch returned last.
-    fn batch(&self) -> Bytes {
-        let at = |p: u64| usize::try_from(p - self.window_start).unwrap_or(usize::MAX);
-        self.bytes.slice(at(self.batch_start)..at(self.position))
-    }
 }

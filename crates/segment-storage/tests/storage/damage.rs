@@ -209,6 +209,29 @@ fn sealed_segment_of_another_length_is_corruption() {
     }
 }
 
+/// A batch from elsewhere that ends where the next file has begun long since.
+#[test]
+fn no_offset_is_read_from_two_files() {
+    for is_closed in [true, false] {
+        let disk = forty(is_closed);
+        let values: Vec<Vec<u8>> = (0..15).map(|n| value(n, 1000)).collect();
+        let records: Vec<(i64, &[u8])> = values.iter().map(|v| (0, &v[..])).collect();
+        let foreign = stamped(&records, 0, 1);
+        disk.write_file(&segment_path(0), &foreign).unwrap();
+        disk.remove(&path(&names::footer(0))).unwrap();
+        // Its footer is made anew, and does not go with the file behind it.
+        let log = TestLog::open(place(disk.clone()), synced(1 << 20), 2);
+        assert!(log.found.corruption.is_some());
+        let (offsets, errors) = readable(&log);
+        assert_eq!(offsets, without(0..10));
+        let text = errors[0].to_string();
+        assert!(
+            text.contains("ends at offset 15, and the next file begins at 10"),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn missing_segments_are_corruption() {
     for is_closed in [true, false] {
