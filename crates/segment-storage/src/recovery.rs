@@ -177,6 +177,12 @@ impl From<OpenError> for Stop {
 impl Recovery {
     fn run(&mut self, listing: &Listing) -> Result<(), Stop> {
         let base_of_mark = self.mark.segment_base;
+        if self.mark.next_offset < base_of_mark {
+            let next = self.mark.next_offset;
+            let reason =
+                format!("the mark says offset {next} of a segment that begins at {base_of_mark}");
+            return Err(self.corrupt(crate::marks::FILE, 0, next, reason));
+        }
         let below: Vec<_> = listing
             .segments
             .iter()

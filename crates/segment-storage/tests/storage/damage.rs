@@ -209,6 +209,21 @@ fn sealed_segment_of_another_length_is_corruption() {
     }
 }
 
+#[test]
+fn mark_before_its_segment_is_corruption() {
+    let disk = forty(true);
+    let shared = place(disk.clone()).disk;
+    let marks = segment_storage::Marks::open(&shared, crate::harness::DIRECTORY).unwrap();
+    let mut mark = marks.mark().unwrap();
+    assert_eq!((mark.segment_base, mark.next_offset), (30, 40));
+    mark.next_offset = 29;
+    marks.store_mark(&mark).unwrap();
+    let log = TestLog::open(place(disk), synced(1 << 20), 2);
+    let corruption = log.found.corruption.clone().unwrap().to_string();
+    assert!(corruption.contains("offset 29 of a segment that begins at 30"));
+    assert!(readable(&log).0.starts_with(&without(30..40)));
+}
+
 /// A batch from elsewhere that ends where the next file has begun long since.
 #[test]
 fn no_offset_is_read_from_two_files() {
