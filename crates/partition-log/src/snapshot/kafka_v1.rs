@@ -107,6 +107,17 @@ mod tests {
         assert_eq!(views[0].open_transaction_offset, None);
     }
 
+    // As Kafka writes a producer whose batches are all gone, or that has only sent a marker.
+    #[test]
+    fn entry_without_a_batch_has_an_empty_window() {
+        let mut entry = one();
+        entry[10..14].copy_from_slice(&(-1i32).to_be_bytes());
+        entry[14..22].copy_from_slice(&(-1i64).to_be_bytes());
+        entry[22..26].copy_from_slice(&0i32.to_be_bytes());
+        let views = parse(&file(&[entry])).unwrap();
+        assert_eq!((views[0].producer_id, views[0].window.len()), (7, 0));
+    }
+
     #[test]
     fn damage_at_any_byte_is_noticed() {
         let good = file(&[one(), one()]);
