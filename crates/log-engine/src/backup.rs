@@ -149,7 +149,7 @@ impl Engine {
     /// come along.
     ///
     /// An engine that is open for reading only copies what is durable by the stable marks, which a
-    /// running writer moves after every commit.
+    /// running writer moves after every commit, once the segments before are sealed.
     ///
     /// Waits for the disk: seconds for large logs where links are not possible.
     ///

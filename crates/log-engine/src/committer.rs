@@ -187,6 +187,11 @@ impl Committer {
         self.queue.lock().workers += 1;
     }
 
+    /// A worker that was counted could not be started.
+    pub(crate) fn remove_worker(&self) {
+        self.queue.lock().workers -= 1;
+    }
+
     /// The loop of a worker thread; `start` starts another one.
     pub(crate) fn work(&self, time: &Time, start: &dyn Fn()) {
         loop {
@@ -224,8 +229,8 @@ impl Committer {
                 false
             }
             Kind::Upkeep => {
-                upkeep::turn(&partition, time);
-                partition.keep_budget(time)
+                let goes_on = upkeep::turn(&partition, time);
+                partition.keep_budget(time) || goes_on
             }
         };
         let phase = &place.phase;
@@ -440,6 +445,8 @@ fn close_log(partition: &PartitionState, time: &Time) -> io::Result<()> {
     let _one_at_a_time = (
         partition.turn.hold(Kind::Sync),
         partition.turn.hold(Kind::Upkeep),
+        // Nor is a segment prepared, which would begin to write into a log that was closed cleanly.
+        partition.feeding.running.lock(),
     );
     partition.turn.is_over.store(true, Ordering::Release);
     let spiller = partition.spilling.close();

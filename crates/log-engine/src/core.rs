@@ -322,7 +322,12 @@ impl Core {
         if more && !self.config.is_driven {
             let core = self.clone();
             // With fewer workers the others do it; the first one is started with the engine.
-            let _ = self.spawn("oncelog-commit", move || core.commit_turns());
+            if self
+                .spawn("oncelog-commit", move || core.commit_turns())
+                .is_err()
+            {
+                self.committer.remove_worker();
+            }
         }
     }
 

@@ -246,7 +246,7 @@ impl Partition {
                 done => return done,
             }
             let turned = || {
-                let turned = feeding.turns.load(Ordering::Acquire) != seen;
+                let turned = self.state.has_turned(seen);
                 let late = self.engine.core.time.now().elapsed_ms >= deadline;
                 (turned || late || self.state.check_open().is_err()).then_some(turned)
             };

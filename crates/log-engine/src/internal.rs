@@ -154,7 +154,7 @@ impl InternalLog {
         let timeout_ms = u64::try_from(core.config.append_timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = core.time.now().elapsed_ms.saturating_add(timeout_ms);
         let turned = || {
-            let turned = self.turns() != seen;
+            let turned = state.has_turned(seen);
             let late = core.time.now().elapsed_ms >= deadline_ms;
             (turned || late || state.check_open().is_err()).then_some(turned)
         };

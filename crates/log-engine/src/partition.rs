@@ -233,7 +233,8 @@ impl PartitionState {
     ) -> Option<(Result<Written, AppendError>, Follow)> {
         let segments = log.segments();
         let bytes = u64::try_from(batch.bytes().len()).unwrap_or(u64::MAX);
-        segments.is_backlogged(bytes).then(|| {
+        let waits = segments.is_backlogged(bytes) && segments.latch().reason().is_none();
+        waits.then(|| {
             let (topic, partition) = (self.topic.clone(), self.index);
             let follow = Follow {
                 turn: segments.is_turn_due(),
@@ -242,6 +243,12 @@ impl PartitionState {
             };
             (Err(AppendError::NotReady { topic, partition }), follow)
         })
+    }
+
+    /// Whether another try to append may be answered otherwise than the one before which `feeding.turns` was `seen`. A fenced log feeds
+    /// and seals no more, and says so.
+    pub(crate) fn has_turned(&self, seen: u64) -> bool {
+        self.feeding.turns.load(Ordering::Acquire) != seen || self.ends.state() == State::Fenced
     }
 
     /// Tells whoever waits for a segment that there may be one, or why there is none: how many bytes it

@@ -140,7 +140,8 @@ impl Reader {
             }
             let mut end = state.reader.high_watermark();
             let mut read = state.reader.read(&mut place.cursor, self.max_bytes);
-            if matches!(read, Ok(None)) && matches!(state.source, Source::Follower(_)) {
+            // Nothing new, or a file that the writer has deleted.
+            if !matches!(read, Ok(Some(_))) && matches!(state.source, Source::Follower(_)) {
                 builder::refresh(state)?;
                 end = state.reader.high_watermark();
                 read = state.reader.read(&mut place.cursor, self.max_bytes);

@@ -41,6 +41,8 @@ fn retention_start(partition: &PartitionState, time: &Time) -> Option<u64> {
     let mut bytes: u64 = segments.iter().filter_map(|s| s.bytes().ok()).sum();
     let mut start = None;
     let held_from = partition.held_from.load(Ordering::Acquire);
+    // What is sealed may not be published yet, while the offset ceiling is being raised.
+    let held_from = held_from.min(partition.reader.high_watermark());
     let sealed = segments.iter().map_while(|s| s.footer());
     for footer in sealed.take_while(|footer| footer.next_offset <= held_from) {
         let left = bytes.saturating_sub(footer.bytes);

@@ -23,32 +23,39 @@ pub(crate) fn is_due(partition: &PartitionState) -> bool {
     log.is_some_and(|log| log.segments().is_seal_due())
 }
 
-/// Seals what was rolled and synced, and does what else was asked for. A failure to sync fences
-/// the log for good (I10), and so does a panic (R25).
-pub(crate) fn turn(partition: &PartitionState, time: &Time) {
-    if let Err(panic) = caught(|| take_turn(partition, time)) {
+/// Seals what was rolled and synced, and does what else was asked for; whether there is more to seal by now. A failure to sync
+/// fences the log for good (I10), and so does a panic (R25).
+pub(crate) fn turn(partition: &PartitionState, time: &Time) -> bool {
+    caught(|| take_turn(partition, time)).unwrap_or_else(|panic| {
         fence(partition, "turn", &panic);
-    }
+        false
+    })
 }
 
-fn take_turn(partition: &PartitionState, time: &Time) {
+fn take_turn(partition: &PartitionState, time: &Time) -> bool {
     let _one_at_a_time = partition.turn.hold(Kind::Upkeep);
     let sync_marks = partition.turn.sync_marks.swap(false, Ordering::AcqRel);
     let retain = partition.turn.retain.swap(false, Ordering::AcqRel);
     if !committer::is_writable(partition) {
-        return;
+        return false;
     }
-    let outcome = seal(partition, time).and_then(|()| {
+    let outcome = seal(partition, time).and_then(|goes_on| {
         if sync_marks {
-            write_back_marks(partition)
-        } else {
-            Ok(())
+            write_back_marks(partition)?;
         }
+        Ok(goes_on)
     });
     match outcome {
-        Err(error) => fence(partition, "sync", &error),
-        Ok(()) if retain => retention::retain(partition, time),
-        Ok(()) => {}
+        Ok(goes_on) => {
+            if retain {
+                retention::retain(partition, time);
+            }
+            goes_on && is_due(partition)
+        }
+        Err(error) => {
+            fence(partition, "sync", &error);
+            false
+        }
     }
 }
 
@@ -61,17 +68,19 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 // Cut what was rolled, write its footer, perhaps a snapshot, then let the mark pass it, durably
-// (R9, R12, R15).
-fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
-    loop {
+// (R9, R12, R15). Not without end: an appender may always bring one more, and others wait for this turn. Whether it may go on.
+fn seal(partition: &PartitionState, time: &Time) -> io::Result<bool> {
+    let log = partition.log();
+    let segments = log.map_or(0, |log| log.segments().unsealed().len());
+    for _ in 0..segments {
         let Some(log) = partition.log() else {
-            return Ok(());
+            return Ok(false);
         };
         if log.segments().latch().reason().is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(segment) = log.segments().to_seal() else {
-            return Ok(());
+            return Ok(false);
         };
         let snapshotter = log.snapshotter();
         let unsealed = log.segments().unsealed();
@@ -90,14 +99,14 @@ fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
                     let needed = partition.config.segment_bytes().min(SEGMENT_BYTES_MIN);
                     partition.fed(Some((needed, Arc::new(source))));
                 }
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return Err(io::Error::other(error)),
         }
         // A snapshot is a cache: without it the next open replays more.
         let _ = snapshotter.after_seal(&segment, time.now());
         let Some(mut log) = partition.log() else {
-            return Ok(());
+            return Ok(false);
         };
         let was_backlogged = log.segments().is_backlogged(u64::MAX);
         log.segments_mut().sealed(&segment);
@@ -109,6 +118,7 @@ fn seal(partition: &PartitionState, time: &Time) -> io::Result<()> {
             marks.sync()?;
         }
     }
+    Ok(true)
 }
 
 // Whether appends wait for a seal.

@@ -20,7 +20,6 @@ pub struct Deletion {
     /// The files' part of it.
     pub front: FrontDrop,
     pub(crate) start: u64,
-    pub(crate) end: u64,
     pub(crate) snapshotter: Snapshotter,
 }
 
@@ -67,7 +66,8 @@ impl Deletion {
     pub fn remove(&self, gone: &[Arc<Segment>]) -> io::Result<()> {
         self.front.remove(gone)?;
         let _one_at_a_time = self.snapshotter.changing.lock();
-        snapshot::prune(&self.snapshotter.place, self.start, self.end)
+        // The log has gone on, and may have snapshots of what was appended since: none is above its end.
+        snapshot::prune(&self.snapshotter.place, self.start, u64::MAX)
     }
 
     /// After something was removed on a disk that was too full: whether there is space now for what

@@ -170,7 +170,12 @@ impl PartitionLog {
             config: Arc::new(config),
             corruption,
             map_end_offset: end,
-            history_from: start.history_from,
+            // What is lost is noted durably by now, so a snapshot hides nothing of it.
+            history_from: if history_lost {
+                deleted
+            } else {
+                start.history_from
+            },
             is_history_lost: history_lost,
             snapshots: Arc::default(),
         };
@@ -481,7 +486,6 @@ impl PartitionLog {
         Ok(front.map(|front| Deletion {
             front,
             start: start.max(before.offset),
-            end: self.segments.next_offset(),
             snapshotter: self.snapshotter(),
         }))
     }

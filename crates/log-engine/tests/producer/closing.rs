@@ -131,7 +131,7 @@ fn closing_the_engine_tells_what_it_could_not_store() {
     let world = World::new();
     let engine = world
         .builder()
-        .close_timeout(Duration::from_millis(400))
+        .close_timeout(Duration::from_secs(4))
         .open()
         .unwrap();
     topic(&engine, 1, Ack::Memory);

@@ -5,6 +5,7 @@
 
 mod appends;
 mod foreign_snapshots;
+mod going_on;
 mod harness;
 mod histories;
 mod named;

@@ -8,7 +8,7 @@ impl SegmentedLog {
     /// What segment should be prepared now, ahead of need or because an append found none.
     /// `None` when nothing is due, or it is being prepared already.
     pub fn wanted(&mut self) -> Option<Wanted> {
-        if !self.is_segment_wanted() || self.latch.reason().is_some() {
+        if self.is_closed || !self.is_segment_wanted() || self.latch.reason().is_some() {
             return None;
         }
         self.preparing = true;
