@@ -186,7 +186,15 @@ fn every_case_has_a_row() {
 #[test]
 fn no_case_of_the_finished_stores_waits() {
     let tested = tested();
-    let finished = ["memory", "log", "sqlite", "postgres"];
+    let finished = [
+        "memory",
+        "log",
+        "sqlite",
+        "postgres",
+        "redis",
+        "tiered",
+        "write-behind",
+    ];
     for case in cases() {
         let waits = waiting(&case, &tested);
         let due: Vec<_> = waits

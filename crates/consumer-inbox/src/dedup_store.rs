@@ -122,6 +122,11 @@ pub trait DedupStore: Send + Sync + 'static {
         key: &DedupKey,
     ) -> impl Future<Output = Result<Option<Receipt>, StoreError>> + Send;
 
+    /// How many ids there are, in whatever state; none unless the store knows without counting.
+    fn ids(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        async { Ok(None) }
+    }
+
     /// Forgets ids below a horizon, oldest first and at most `max`, and raises the scope's floor in the same step. How many
     /// were forgotten: less than `max` if there are no more.
     fn sweep(

@@ -32,6 +32,8 @@ pub enum Point {
     C4,
     /// The acknowledgement is sent, its answer not there.
     C5,
+    /// Outgoing records are in their topics, and the inbox does not know yet.
+    Sent,
 }
 
 /// Does what the environment says for this place.

@@ -71,6 +71,12 @@ impl BizId {
         self.0.starts_with(POSITION_PREFIX)
     }
 
+    /// The id whose bytes a store kept.
+    #[cfg(feature = "redis")]
+    pub(crate) fn stored(bytes: impl Into<Bytes>) -> BizId {
+        BizId(bytes.into())
+    }
+
     /// The bytes, as stores keep them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -111,6 +111,17 @@ pub trait Inbox: Send + Sync + 'static {
     /// Forgets the outgoing records up to and including that number: they are in their topics.
     fn forwarded(&self, through: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The name of the producer that sends them, if the inbox has one: whoever sends must use it, or a record may be stored twice. None: the
+    /// group's name and `-outbox`.
+    fn sender(&self) -> Option<String> {
+        None
+    }
+
+    /// How many ids there are, in whatever state; none unless the store knows without counting.
+    fn ids(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        async { Ok(None) }
+    }
+
     /// Forgets ids below a horizon, as [`DedupStore::sweep`](crate::DedupStore::sweep) does.
     fn sweep(
         &self,

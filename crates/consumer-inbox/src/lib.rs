@@ -23,6 +23,42 @@
 //! | anything that must not overlap | [`Lock`], with a [`Fence`] at the resource | exclusion while the lease is valid, by the fence beyond it |
 //! | overwriting, deleting by id | nothing; [`Expect::Version`] for deletions | the same end, however often |
 //!
+//! # From nothing
+//!
+//! A consumer whose effects are records in the same log, with feature `runner`. Killed anywhere, it has billed each order once.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use consumer_inbox::{Consumer, Delivery, EmbeddedInbox, EmbeddedTx, Handler, HandlerError, Outgoing};
+//! use log_engine::{Engine, Record};
+//!
+//! struct Billing;
+//!
+//! impl Handler<EmbeddedTx> for Billing {
+//!     async fn handle(&self, tx: &mut EmbeddedTx, order: &Delivery) -> Result<Option<Bytes>, HandlerError> {
+//!         let value = order.value().cloned();
+//!         tx.emit(Outgoing { topic: "invoices".into(), value, ..Outgoing::default() });
+//!         Ok(None)
+//!     }
+//! }
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let directory = tempfile::tempdir()?; let path = directory.path().join("data");
+//! let engine = Engine::open(path)?;
+//! (engine.ensure_topic("orders", 4)?, engine.ensure_topic("invoices", 4)?);
+//! let order = Record::to("orders").value("two shirts").biz_id("A-1");
+//! engine.producer().name("shop").open()?.append(order.position(1)).await?;
+//!
+//! let inbox = EmbeddedInbox::open(&engine, "billing")?;
+//! let runner = Consumer::transactional(engine.group("billing").topic("orders"), inbox, Billing).dead_letter("orders.dlq").build()?;
+//! let metrics = runner.metrics();
+//! let shutdown = async { while metrics.summary().forwarded < 1 { tokio::task::yield_now().await } };
+//! let summary = runner.run(shutdown).await?;
+//! assert_eq!((summary.done, summary.forwarded), (1, 1));
+//! # Ok::<_, Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Four policies
 //!
 //! Every way to remember is one of four. *Crashed* is what becomes of a record whose consumer dies there.
@@ -40,8 +76,19 @@
 //!
 //! # Stores
 //!
-//! In memory: [`MemoryStore`], [`MemoryInbox`], [`MemoryEntities`], for tests and for what nobody misses after a restart. Every store passes one suite (module
-//! `conformance`, feature of the same name), also one of yours.
+//! | where | claims | inbox | feature | what is answered survives |
+//! | --- | --- | --- | --- | --- |
+//! | the engine's own log | [`EmbeddedStore`] | [`EmbeddedInbox`], whose effects are records | | a power cut, as far as the log does |
+//! | SQLite | `SqliteStore` | `SqliteInbox` | `sqlite` | a power cut (WAL, `synchronous=full`) |
+//! | PostgreSQL | `PgStore` | `PgInbox` | `postgres` | what the server's commits survive |
+//! | Redis | `RedisStore` | | `redis` | what its append-only file survives; not the loss of the primary |
+//! | Redis before one of these | `Tiered` | `Tiered` | `redis` | what that one's does |
+//! | Redis, PostgreSQL behind | | `RedisInbox`, with `WriteBehind` | `redis`, `postgres` | the loss of Redis, as far as the log has the rest |
+//! | a SQL database of yours | module `sql`: statements for a transaction of yours | | `sql` | what its commits survive |
+//! | memory | [`MemoryStore`] | [`MemoryInbox`], [`MemoryEntities`] | | nothing: for tests, and for what nobody misses |
+//!
+//! Every store passes one suite (module `conformance`, feature of the same name), also one of yours. One that may lose what it answered is
+//! refused unless you say `lossy`.
 //!
 //! # Forgetting
 //!
@@ -52,6 +99,8 @@
 
 mod admission;
 mod clock;
+#[cfg(feature = "redis")]
+mod committed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod dedup_store;
@@ -73,6 +122,8 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod process;
+#[cfg(feature = "redis")]
+mod redis;
 mod retry;
 #[cfg(feature = "runner")]
 mod runner;
@@ -83,6 +134,8 @@ mod sqlite;
 
 pub use admission::{Admission, Held, Prior, Receipt, Settlement, Token};
 pub use clock::Owners;
+#[cfg(feature = "redis")]
+pub use committed::{CommittedId, CommittedIds, Known};
 pub use dedup_store::{ClaimRequest, DedupStore, Horizon};
 pub use delivery::{Arrival, Delivery};
 pub use embedded::{
@@ -101,11 +154,17 @@ pub use memory::{MemoryEntities, MemoryInbox, MemoryStore, MemoryTx};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgInbox, PgOptions, PgStore, PgTx, Postgres};
 pub use process::{ParkReason, ProcessError, Processed};
+#[cfg(feature = "redis")]
+pub use redis::{
+    Guard, Guarded, Reconciled, RedisEffects, RedisOptions, RedisStore, Tiered, TieredTx, Written,
+};
+#[cfg(all(feature = "redis", feature = "postgres"))]
+pub use redis::{RedisInbox, RedisTx, WriteBehind};
 pub use retry::{Decided, compare_and_set};
 #[cfg(feature = "runner")]
 pub use runner::{
-    BuildError, Claimed, Consumer, ConsumerBuilder, KeyAfterPark, Metrics, Natural, OnUnknown,
-    Order, Policy, Retry, RunError, Runner, Summary, Transactional,
+    BuildError, Claimed, Consumer, ConsumerBuilder, Gauges, KeyAfterPark, Metrics, Natural,
+    OnUnknown, Order, Policy, Retry, RunError, Runner, Summary, Transactional,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{

@@ -3,6 +3,8 @@
 //! READ COMMITTED, whatever the server's default is; a transaction of an inbox takes a connection of the pool for itself. Locks are rows and end with
 //! their transaction, and nothing is prepared, so a pooler in transaction mode may stand in between.
 
+#[cfg(feature = "redis")]
+mod committed;
 mod inbox;
 mod options;
 mod session;

@@ -28,6 +28,8 @@ mod value;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod claims;
+#[cfg(all(feature = "redis", feature = "postgres"))]
+pub(crate) mod committed;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod entities;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -40,6 +42,8 @@ pub(crate) mod session;
 pub(crate) mod sweep;
 
 pub use ids::{claim, settle};
+#[cfg(all(feature = "redis", feature = "postgres"))]
+pub(crate) use ids::{signed, stored_scope};
 pub use insert_once::{Inserted, insert_once};
 pub use open_error::OpenError;
 pub use statements::Statements;

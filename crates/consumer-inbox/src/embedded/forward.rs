@@ -53,13 +53,18 @@ impl Ledger {
         forwarded.await
     }
 
+    /// The name of the producer that forwards.
+    pub(super) fn sender(&self) -> String {
+        format!("{}-outbox", self.topic)
+    }
+
     // The producer that forwards, and the last number that it was given; 0 if none.
     fn forwarder(&self) -> Result<(Producer, u64), ForwardError> {
         let mut forwarder = self.forwarder.lock();
         if let Some((producer, last)) = &*forwarder {
             return Ok((producer.clone(), *last));
         }
-        let name = format!("{}-outbox", self.topic);
+        let name = self.sender();
         // Only this ledger has the name: whoever holds it is a handle of its own that failed. What is queued must
         // go where it should, also when a topic has more partitions than when it was queued.
         let producer = self.engine.producer().name(name);

@@ -308,6 +308,14 @@ impl Inbox for EmbeddedInbox {
         self.ledger.forwarded(through).await
     }
 
+    fn sender(&self) -> Option<String> {
+        Some(self.ledger.sender())
+    }
+
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        Ok(u64::try_from(self.counts().ids).ok())
+    }
+
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         self.ledger.sweep(below, max).await
     }

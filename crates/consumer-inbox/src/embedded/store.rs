@@ -161,6 +161,10 @@ impl DedupStore for EmbeddedStore {
         peeked.await
     }
 
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        Ok(u64::try_from(self.counts().ids).ok())
+    }
+
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         self.ledger.sweep(below, max).await
     }

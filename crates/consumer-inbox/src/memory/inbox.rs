@@ -269,6 +269,10 @@ impl Inbox for MemoryInbox {
         Ok(())
     }
 
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        Ok(u64::try_from(self.shared.lock().rows.len()).ok())
+    }
+
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         Ok(sweep(max, |max, from| {
             let now_ms = self.clock.elapsed_ms();

@@ -123,6 +123,10 @@ impl DedupStore for MemoryStore {
         Ok(self.state.lock().rows.get(key).and_then(IdRow::receipt))
     }
 
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        Ok(u64::try_from(self.state.lock().rows.len()).ok())
+    }
+
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         Ok(sweep(max, |max, from| {
             let now_ms = self.clock.elapsed_ms();

@@ -49,6 +49,12 @@ impl PgInbox {
         Ok(PgInbox { pool, options })
     }
 
+    /// A transaction without a partition.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn transaction(&self) -> Result<PgTx, StoreError> {
+        PgTx::begin(&self.pool, &self.options).await
+    }
+
     /// The pool, for what needs no transaction with an id.
     pub fn pool(&self) -> &Pool {
         &self.pool

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::claimed::Claimed;
 use super::drive::Runner;
 use super::error::BuildError;
+use super::forgetting::{Forgetting, Scenarios};
 use super::job::{Settings, Shared, Work};
 use super::metrics::Metrics;
 use super::natural::Natural;
@@ -136,6 +137,7 @@ impl<W> ConsumerBuilder<W> {
             on_unknown: OnUnknown::default(),
             after_park: KeyAfterPark::default(),
             ids: IdPolicy::default(),
+            forgetting: Forgetting::default(),
         };
         ConsumerBuilder {
             group,
@@ -217,6 +219,30 @@ impl<W> ConsumerBuilder<W> {
         self
     }
 
+    /// How long after it was settled an id is kept at least, as its fact may be published again, by the store's clock. 24 h unless set, or more
+    /// if needed: at least the visibility times the attempts, all pauses between them, and the longest producer retry.
+    ///
+    /// An id is kept, too, while the log can deliver its record again, and while an older record waits to be consumed (E11). Behind that
+    /// it is forgotten, and what is as old, and unknown, is parked as expired.
+    pub fn republish_window(mut self, window: Duration) -> Self {
+        self.settings.forgetting.window = Some(window);
+        self
+    }
+
+    /// The longest time for which producers of these topics send one record again and again; 2 min unless set, as
+    /// `delivery_timeout` of the engine's producers.
+    pub fn producer_retry(mut self, time: Duration) -> Self {
+        self.settings.forgetting.producer_retry = time;
+        self
+    }
+
+    /// How often ids are forgotten, if there are any to forget; 60 s unless set. Scopes are the group's topics, and scenarios of records
+    /// delivered since the consumer was started.
+    pub fn sweep_every(mut self, time: Duration) -> Self {
+        self.settings.forgetting.every = time;
+        self
+    }
+
     /// The clock that deadlines go by; the system's unless set. Leases themselves go by the store's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -239,6 +265,7 @@ impl<W> ConsumerBuilder<W> {
             ("concurrency", settings.concurrency == 0),
             ("retry.attempts", settings.retry.attempts == 0),
             ("visibility", visibility_ms == 0),
+            ("sweep_every", settings.forgetting.every.is_zero()),
         ];
         if let Some((what, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(BuildError::Zero { what });
@@ -275,6 +302,18 @@ impl<W: Work> ConsumerBuilder<W> {
     /// [`BuildError`].
     pub fn build(mut self) -> Result<Runner<W>, BuildError> {
         self.check()?;
+        let settings = &self.settings;
+        let least_ms = settings
+            .forgetting
+            .least_ms(settings.visibility, &settings.retry);
+        let window = settings.forgetting.window(least_ms);
+        let window_ms = millis(window);
+        if self.work.remembers() && window_ms < least_ms {
+            return Err(BuildError::ShortWindow {
+                window_ms,
+                least_ms,
+            });
+        }
         let mut group = self.group;
         if let Some(topic) = &self.settings.dead_letter {
             group = group.dead_letter(topic);
@@ -282,12 +321,14 @@ impl<W: Work> ConsumerBuilder<W> {
         let shared = Shared {
             engine: group.engine().clone(),
             settings: self.settings,
+            metrics: Arc::new(Metrics::new(self.clock.clone())),
             clock: self.clock,
             owners: self.seed.map_or_else(Owners::random, Owners::from_seed),
             chance: Chance::from_seed(self.seed.unwrap_or_else(|| Env::memory().seed)),
-            metrics: Arc::new(Metrics::default()),
             uncounted: Mutex::default(),
             queued: Notify::new(),
+            scenarios: Scenarios::default(),
+            window,
         };
         Ok(Runner::new(group, self.work, shared))
     }

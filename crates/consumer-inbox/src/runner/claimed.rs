@@ -14,7 +14,7 @@ use super::outcome::{
 use super::policy::{OnUnknown, Policy};
 use crate::admission::{Admission, Held, Prior, Settlement, Token};
 use crate::clock::millis;
-use crate::dedup_store::DedupStore;
+use crate::dedup_store::{DedupStore, Horizon};
 use crate::error::StoreError;
 use crate::failpoints::Point;
 use crate::handler::{ClaimCx, Handler, HandlerError, Verified};
@@ -302,5 +302,17 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Work for Claimed<S, H> {
 
     fn has_outbox(&self) -> bool {
         false
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
+        self.store.sweep(below, max).await
+    }
+
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        self.store.ids().await
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
 use super::error::RunError;
+use super::forgetting::forgetting;
 use super::job::{End, Job, Shared, Work, place};
 use super::lanes::{LaneId, Lanes, Next};
 use super::metrics::{Metrics, Summary, count};
@@ -86,13 +87,18 @@ impl<W: Work> Runner<W> {
             shared: shared.clone(),
             stopped,
         };
-        let mut forward = JoinSet::new();
+        let mut beside = JoinSet::new();
         if work.has_outbox() {
-            forward.spawn(forwarding(work.clone(), shared.clone()));
+            beside.spawn(forwarding(work.clone(), shared.clone()));
+        }
+        if work.remembers() {
+            let group = drive.name.clone();
+            beside.spawn(forgetting(work.clone(), shared.clone(), group));
         }
         let ended = drive.until(pin!(shutdown)).await;
         let drained = drive.drain(&stop).await;
-        forward.shutdown().await;
+        shared.metrics.live.at_work(0, 0);
+        beside.shutdown().await;
         let forwarded = last_forward(&*work, &shared).await;
         member.leave();
         ended.and(drained).and(forwarded)?;
@@ -128,6 +134,8 @@ impl<W: Work> Drive<W> {
         loop {
             self.assigned().await?;
             self.start();
+            let (waiting, running) = (self.lanes.queued(), self.tasks.len());
+            self.shared.metrics.live.at_work(waiting, running);
             let room = self.room();
             let visibility = self.shared.settings.visibility;
             let polled_ms = self.shared.clock.elapsed_ms();
@@ -186,6 +194,8 @@ impl<W: Work> Drive<W> {
             },
             |topic, partition| epoch(&topic.into(), partition).is_some(),
         );
+        let live = &self.shared.metrics.live;
+        live.keep(|(topic, partition, _)| epoch(topic, *partition).is_some());
         Ok(())
     }
 
@@ -288,6 +298,7 @@ impl<W: Work> Drive<W> {
             self.work.passed(&part, epoch, offset);
             return Ok(());
         }
+        self.shared.scenarios.note(job.delivery.scenario());
         let ordering_key = job.delivery.ordering_key().cloned();
         self.lanes
             .push(place(receipt), ordering_key.as_deref(), Waiting(job));
@@ -313,6 +324,11 @@ impl<W: Work> Drive<W> {
         joined: Result<(LaneId, super::lanes::Place, End), JoinError>,
     ) -> Result<(), RunError> {
         let (lane, at, end) = joined?;
+        let live = &self.shared.metrics.live;
+        match &end {
+            End::Wait => live.stalled(at.clone()),
+            _ => live.goes_on(&at),
+        }
         let next = match end {
             End::Free => Next::Free,
             End::Wait => Next::Wait(at),

@@ -42,6 +42,16 @@ pub enum BuildError {
         /// The shorter of lease and visibility, ms.
         of_ms: u64,
     },
+    /// An id could be forgotten while its fact is still on its way.
+    #[error(
+        "the republish window of {window_ms} ms is shorter than visibility times attempts, the pauses between them and the longest producer retry together, {least_ms} ms: make it longer, or those shorter"
+    )]
+    ShortWindow {
+        /// The window, ms.
+        window_ms: u64,
+        /// The least that is possible, ms.
+        least_ms: u64,
+    },
 }
 
 /// Why a consumer stopped. What it had not finished is delivered again.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::error::RunError;
+use super::forgetting::{Forgetting, Scenarios};
 use super::lanes::Place;
 use super::metrics::{Metrics, count};
 use super::outcome::{Fate, Trouble, trouble};
@@ -19,6 +20,7 @@ use super::policy::{KeyAfterPark, OnUnknown, Order};
 use super::retry::{Chance, Retry};
 use crate::admission::{Admission, Prior};
 use crate::clock::{Owners, millis};
+use crate::dedup_store::Horizon;
 use crate::delivery::Delivery;
 use crate::error::StoreError;
 use crate::failpoints::{Point, hit};
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
     pub(crate) uncounted: Mutex<HashMap<Place, u32>>,
     /// Something may have been queued in the inbox.
     pub(crate) queued: Notify,
+    /// What names the scopes that are swept.
+    pub(crate) scenarios: Scenarios,
+    /// How long after its end a fact may be published again.
+    pub(crate) window: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) on_unknown: OnUnknown,
     pub(crate) after_park: KeyAfterPark,
     pub(crate) ids: IdPolicy,
+    pub(crate) forgetting: Forgetting,
 }
 
 impl Shared {
@@ -89,6 +96,24 @@ pub(crate) trait Work: Send + Sync + 'static {
 
     /// Whether there may be outgoing records.
     fn has_outbox(&self) -> bool;
+
+    /// Whether the inbox may hold dead letters that are not in their topic.
+    fn has_unsent(&self) -> bool {
+        false
+    }
+
+    /// Whether it keeps ids, which can be forgotten.
+    fn remembers(&self) -> bool;
+
+    /// Forgets ids.
+    fn sweep(
+        &self,
+        below: &Horizon,
+        max: usize,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// How many ids there are, if the store knows.
+    fn ids(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 }
 
 /// Why a handler was cut off.

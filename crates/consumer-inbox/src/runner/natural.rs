@@ -5,6 +5,7 @@ use super::guard::guarded;
 use super::job::{Cut, Job, NoLease, Shared, Work};
 use super::metrics::count;
 use super::outcome::{Cause, Ended, Fate, Verdict, after_handler};
+use crate::dedup_store::Horizon;
 use crate::error::StoreError;
 use crate::failpoints::Point;
 use crate::handler::Handler;
@@ -56,6 +57,18 @@ impl<H: Handler<()>> Work for Natural<H> {
 
     fn has_outbox(&self) -> bool {
         false
+    }
+
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    async fn sweep(&self, _: &Horizon, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
     }
 }
 

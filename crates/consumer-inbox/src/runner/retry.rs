@@ -45,6 +45,24 @@ impl Retry {
         let less = random % chance.saturating_add(1);
         Duration::from_millis(pause - less)
     }
+
+    /// All pauses between the attempts together, at their longest, ms.
+    pub(crate) fn pauses_ms(&self) -> u64 {
+        let most = millis(self.max);
+        let mut pause = millis(self.base).min(most);
+        let (mut sum, mut left) = (0_u64, u64::from(self.attempts.saturating_sub(1)));
+        // Each pause is at least double the one before, or all are alike from here on.
+        while left > 0 {
+            let next = pause.saturating_mul(u64::from(self.factor)).min(most);
+            if next == pause {
+                break;
+            }
+            sum = sum.saturating_add(pause);
+            left -= 1;
+            pause = next;
+        }
+        sum.saturating_add(pause.saturating_mul(left))
+    }
 }
 
 /// Random numbers of a seed (SplitMix64), for pauses.
@@ -80,6 +98,18 @@ mod tests {
         };
         let pauses = [1, 2, 3, 4, u32::MAX].map(|n| retry.pause(n, 7).as_millis());
         assert_eq!(pauses, [100, 300, 900, 1_000, 1_000]);
+        assert_eq!(retry.pauses_ms(), 100 + 300 + 900 + 1_000);
+        let none = Retry {
+            attempts: 1,
+            ..retry
+        };
+        assert_eq!(none.pauses_ms(), 0);
+        let many = Retry {
+            attempts: u32::MAX,
+            ..retry
+        };
+        let most = 1_300 + (u64::from(u32::MAX) - 4) * 1_000;
+        assert_eq!(many.pauses_ms(), most);
         let jittery = Retry {
             jitter: 50,
             ..retry

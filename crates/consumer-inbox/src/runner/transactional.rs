@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use super::outcome::{Cause, Fate, Verdict, after_handler, expired, mismatch};
 use super::positions::Positions;
 use crate::admission::{Admission, Prior};
+use crate::dedup_store::Horizon;
 use crate::error::StoreError;
 use crate::failpoints::Point;
 use crate::handler::Handler;
@@ -169,5 +170,21 @@ impl<I: Inbox, H: Handler<I::Tx>> Work for Transactional<I, H> {
 
     fn has_outbox(&self) -> bool {
         true
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
+        self.inbox.sweep(below, max).await
+    }
+
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        self.inbox.ids().await
     }
 }

@@ -176,7 +176,7 @@ pub(crate) async fn assign<S: Session>(
     Ok(next)
 }
 
-async fn position<S: Session>(
+pub(crate) async fn position<S: Session>(
     session: &mut S,
     sql: &str,
     part: &Part,

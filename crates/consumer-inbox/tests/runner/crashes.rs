@@ -1,4 +1,4 @@
-//! Consumers that die at each place (17 to 21, 23, 27), over ids in the log of an engine directory. The effect is a line in a file.
+//! Consumers that die at each place (17 to 23, 27), over ids in the log of an engine directory, or in SQLite. The effect is a line in a file.
 
 use std::fs::{OpenOptions, read_to_string};
 use std::io::Write as _;
@@ -13,6 +13,8 @@ use consumer_inbox::{
 use log_engine::Engine;
 
 use crate::common::child;
+#[cfg(feature = "sqlite")]
+use crate::fixture::until;
 use crate::fixture::{LEASE, MARGIN, VISIBILITY, consumed, position, retry, send};
 
 /// Writes a line for each effect, and says what the argument says when asked.
@@ -165,6 +167,65 @@ fn case_18_dead_under_a_claim_runs_once() {
     let (directory, summary) = dies("C1", "lease", "not");
     assert_eq!(effects(&directory), (1, 1));
     assert_eq!((summary.takeovers, summary.verified_not_applied), (1, 1));
+}
+
+/// Consumes with claims in a file of SQLite, which outlive their process. Looks at it once it is told that somebody else has it.
+#[cfg(feature = "sqlite")]
+fn consume_by_sqlite(directory: &str, look: impl FnOnce(&Engine) + Send + 'static) -> Summary {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let engine = Engine::open(Path::new(directory).join("log")).unwrap();
+        let file = Path::new(directory).join("ids.db");
+        let store = consumer_inbox::SqliteStore::open(file).unwrap();
+        let lines = Lines {
+            directory: directory.to_owned(),
+            says: "not".to_owned(),
+            is_poison: false,
+        };
+        let group = engine.group("billing").topic("orders");
+        let consumer = Consumer::claimed(group, store, LEASE, lines).retry(retry(3));
+        let consumer = consumer.visibility(VISIBILITY).margin(MARGIN);
+        let runner = consumer.no_dead_letter().build().unwrap();
+        let (metrics, watched) = (runner.metrics(), engine.clone());
+        let shutdown = async move {
+            let began = || metrics.summary().busy > 0 || position(&watched) == 1;
+            until("it is busy, or over", began).await;
+            look(&watched);
+            consumed(watched).await;
+        };
+        let summary = runner.run(shutdown).await.unwrap();
+        engine.close().unwrap();
+        summary
+    })
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn child_consumes_by_sqlite() {
+    if let Some(argument) = child::argument() {
+        consume_by_sqlite(&argument, |_| {});
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn case_18_it_is_busy_and_not_acknowledged_until_the_dead_ones_lease_ends() {
+    let directory = orders(&["A-1"]);
+    let path = directory.path().to_str().unwrap().to_owned();
+    child::abort("crashes::child_consumes_by_sqlite", &path, "C1:abort");
+    let effects_file = directory.path().join("effects");
+    let summary = consume_by_sqlite(&path, move |engine| {
+        assert_eq!(position(engine), 0, "acknowledged while busy");
+        assert!(!effects_file.exists(), "an effect while busy");
+    });
+    assert!(summary.busy >= 1, "{summary:?}");
+    assert_eq!(effects(&directory), (1, 1));
+    let counts = (
+        summary.takeovers,
+        summary.verified_not_applied,
+        summary.runs,
+    );
+    assert_eq!((counts, summary.done), ((1, 1, 1), 1));
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! A topic of orders, handlers from closures, and stores that fail.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use consumer_inbox::{
-    Admission, ClaimRequest, DedupKey, DedupStore, Delivery, Handler, HandlerError, Held, Horizon,
-    MemoryStore, Policy, Receipt, Retry, Settlement, StoreError, Verified,
+    Admission, BizId, ClaimRequest, DedupKey, DedupStore, Delivery, Handler, HandlerError, Held,
+    Horizon, MemoryStore, Policy, Receipt, Retry, Scope, Settlement, StoreError, Verified,
 };
-use log_engine::{Engine, GroupPartition, Record, SystemClock};
+use log_engine::{Clock, Engine, GroupPartition, Record, SystemClock};
 
 pub(crate) const VISIBILITY: Duration = Duration::from_millis(400);
 pub(crate) const MARGIN: Duration = Duration::from_millis(50);
@@ -105,6 +105,10 @@ impl Seen {
     }
 }
 
+pub(crate) fn key(id: &str) -> DedupKey {
+    DedupKey::new(Scope::new("billing", "orders"), BizId::new(id).unwrap())
+}
+
 pub(crate) fn id(delivery: &Delivery) -> String {
     delivery.biz_id_str().unwrap().to_owned()
 }
@@ -176,5 +180,103 @@ impl DedupStore for Flaky {
 
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         self.store.sweep(below, max).await
+    }
+}
+
+/// The system's clock, whose hands can be moved.
+#[derive(Clone, Default)]
+pub(crate) struct Moved {
+    elapsed_ms: Arc<AtomicI64>,
+    wall_ms: Arc<AtomicI64>,
+}
+
+impl Moved {
+    pub(crate) fn elapsed_by(&self, ms: i64) {
+        self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wall_by(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Moved {
+    fn elapsed_ms(&self) -> u64 {
+        // Long after its beginning, so that it can be set back.
+        let now_ms = SystemClock.elapsed_ms() + 1_000_000_000;
+        now_ms.saturating_add_signed(self.elapsed_ms.load(Ordering::SeqCst))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        SystemClock.wall_ms() + self.wall_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// A store that notes what it is asked, and can answer that somebody else is at work.
+#[derive(Clone)]
+pub(crate) struct Noted<S> {
+    pub(crate) store: S,
+    pub(crate) settled: Seen,
+    pub(crate) sweeps: Arc<AtomicUsize>,
+    /// So many claims are told so.
+    pub(crate) busy: Arc<AtomicUsize>,
+}
+
+impl<S> Noted<S> {
+    pub(crate) fn new(store: S) -> Noted<S> {
+        Noted {
+            store,
+            settled: Seen::default(),
+            sweeps: Arc::default(),
+            busy: Arc::default(),
+        }
+    }
+
+    /// Returns after two more sweeps: one of them began after the call.
+    pub(crate) async fn swept(&self) {
+        let before = self.sweeps.load(Ordering::SeqCst);
+        until("it was swept", || {
+            self.sweeps.load(Ordering::SeqCst) > before + 1
+        })
+        .await;
+    }
+}
+
+impl<S: DedupStore> DedupStore for Noted<S> {
+    async fn claim(&self, request: ClaimRequest<'_>) -> Result<Admission<Held>, StoreError> {
+        let left = self
+            .busy
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if left.is_ok() {
+            let retry_after = Duration::from_millis(5);
+            return Ok(Admission::Busy { retry_after });
+        }
+        self.store.claim(request).await
+    }
+
+    async fn renew(&self, held: &Held, lease: Duration) -> Result<(), StoreError> {
+        self.store.renew(held, lease).await
+    }
+
+    async fn settle(&self, held: &Held, how: Settlement) -> Result<(), StoreError> {
+        let kind = format!("{how:?}");
+        let settled = self.store.settle(held, how).await;
+        let is_ok = if settled.is_ok() { "" } else { " refused" };
+        self.settled.add(kind + is_ok);
+        settled
+    }
+
+    async fn peek(&self, key: &DedupKey) -> Result<Option<Receipt>, StoreError> {
+        self.store.peek(key).await
+    }
+
+    async fn ids(&self) -> Result<Option<u64>, StoreError> {
+        self.store.ids().await
+    }
+
+    async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
+        let swept = self.store.sweep(below, max).await;
+        self.sweeps.fetch_add(1, Ordering::SeqCst);
+        swept
     }
 }

@@ -1,23 +1,19 @@
-//! Claims around effects elsewhere (22, 24 to 26, 28 to 30), in memory.
+//! Claims around effects elsewhere (22, 24, 25, 29, 30, 80), in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use consumer_inbox::{
-    BizId, ClaimCx, ClaimRequest, Consumer, DedupKey, DedupStore, Delivery, Fence, Fingerprint,
-    HandlerError, OnUnknown, Policy, Scope, Settlement,
+    Admission, ClaimCx, ClaimRequest, Consumer, DedupStore, Delivery, Fence, Fingerprint, IdPolicy,
+    OnUnknown, Policy, Prior, Settlement,
 };
 use tokio::sync::{Barrier, Notify};
 
 use crate::fixture::{
-    AGAIN, Act, Flaky, LEASE, MARGIN, Seen, VISIBILITY, consumed, engine, id, memory, position,
-    progress, retry, send, until,
+    AGAIN, Act, Flaky, LEASE, MARGIN, Noted, Seen, VISIBILITY, consumed, engine, id, key, memory,
+    position, retry, send, until,
 };
-
-fn key(id: &str) -> DedupKey {
-    DedupKey::new(Scope::new("billing", "orders"), BizId::new(id).unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_80_the_same_fact_in_two_records_happens_once() {
@@ -120,86 +116,6 @@ async fn case_25_a_stalled_holder_is_fenced_and_does_not_acknowledge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_26_a_busy_duplicate_is_not_acknowledged_and_runs_when_the_first_fails() {
-    let (engine, seen) = (engine(), Seen::default());
-    send(&engine, &["A-1"]).await;
-    send(&engine, &["A-1"]).await;
-    let (effects, is_first) = (seen.clone(), Arc::new(AtomicBool::new(true)));
-    let watched = engine.clone();
-    let metrics = Arc::new(std::sync::OnceLock::<Arc<consumer_inbox::Metrics>>::new());
-    let told = metrics.clone();
-    let handler = Act(move |_: ClaimCx, order: Delivery| {
-        let (effects, told, watched) = (effects.clone(), told.clone(), watched.clone());
-        let fails = is_first.swap(false, Ordering::SeqCst);
-        async move {
-            if fails {
-                until("the duplicate was busy", || {
-                    told.get().unwrap().summary().busy > 0
-                })
-                .await;
-                assert_eq!(progress(&watched).unwrap().acked_above, 0);
-                assert_eq!(position(&watched), 0);
-                return Err(HandlerError::Reject("cannot".into()));
-            }
-            effects.add(id(&order));
-            Ok(())
-        }
-    });
-    let group = engine.group("billing").topic("orders");
-    let consumer = Consumer::claimed(group, memory(), LEASE, handler).retry(retry(5));
-    let consumer = consumer
-        .visibility(VISIBILITY)
-        .margin(MARGIN)
-        .dead_letter("dlq");
-    let runner = consumer.order(consumer_inbox::Order::None).build().unwrap();
-    metrics.set(runner.metrics()).unwrap();
-    let summary = runner.run(consumed(engine.clone())).await.unwrap();
-    // Refused for good, the id is parked, and so the duplicate, too; nothing ran twice.
-    assert_eq!(
-        (seen.len(), summary.runs, summary.parked >= 1),
-        (0, 1, true),
-        "{summary:?}"
-    );
-    assert_eq!(position(&engine), 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_28_busy_is_no_attempt() {
-    let (engine, store, seen) = (engine(), memory(), Seen::default());
-    send(&engine, &["A-1"]).await;
-    let other = key("A-1");
-    let claim = ClaimRequest::new(
-        &other,
-        1,
-        Fingerprint::of(b"shirts"),
-        Duration::from_secs(600),
-    );
-    let held = store.claim(claim).await.unwrap().granted().unwrap();
-    let effects = seen.clone();
-    let handler = Act(move |cx: ClaimCx, _: Delivery| {
-        effects.add(format!("attempt {}", cx.held().attempt));
-        async { Ok(()) }
-    });
-    let group = engine.group("billing").topic("orders");
-    let consumer = Consumer::claimed(group, Hasty(store.clone()), LEASE, handler);
-    let consumer = consumer
-        .visibility(VISIBILITY)
-        .margin(MARGIN)
-        .retry(retry(2))
-        .dead_letter("dlq");
-    let runner = consumer.build().unwrap();
-    let metrics = runner.metrics();
-    let running = tokio::spawn(runner.run(consumed(engine.clone())));
-    until("it was busy often", || metrics.summary().busy >= 6).await;
-    assert_eq!((position(&engine), seen.len()), (0, 0));
-    store.settle(&held, Settlement::Released).await.unwrap();
-    let summary = running.await.unwrap().unwrap();
-    // The other one's was the first.
-    assert_eq!(seen.all(), ["attempt 2"]);
-    assert_eq!((summary.parked, summary.done), (0, 1));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_29_while_the_store_is_down_nothing_runs_and_nothing_is_acknowledged() {
     let (engine, seen) = (engine(), Seen::default());
     send(&engine, &["A-1", "B-1"]).await;
@@ -231,6 +147,52 @@ async fn case_29_while_the_store_is_down_nothing_runs_and_nothing_is_acknowledge
     all.sort();
     assert_eq!(all, ["A-1", "B-1"]);
     assert_eq!((summary.done, summary.parked), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_22_an_acknowledgement_whose_answer_was_lost_may_be_repeated() {
+    let (engine, store, seen) = (engine(), Noted::new(memory()), Seen::default());
+    send(&engine, &["A-1", "A-2"]).await;
+    let group = engine.group("billing").topic("orders");
+    let member = group.clone().join().await.unwrap();
+    let mut receipts = Vec::new();
+    for delivery in member.poll(2, Duration::from_millis(50)).await.unwrap() {
+        let order = Delivery::of_group("billing", &delivery, IdPolicy::Park).unwrap();
+        let claim = store.claim(order.claim(7, Duration::from_secs(60))).await;
+        let held = claim.unwrap().granted().unwrap();
+        store.settle(&held, Settlement::Done(None)).await.unwrap();
+        receipts.push(delivery.receipt().clone());
+    }
+    member.ack(&receipts[..1]).await.unwrap();
+    member.ack(&receipts[..1]).await.unwrap();
+    assert_eq!(position(&engine), 1);
+    // The other one's acknowledgement never arrived, and a delivery was made meanwhile.
+    let again = member.poll(2, Duration::from_secs(60)).await.unwrap();
+    let at = again[0].receipt().offset;
+    assert_eq!((again.len(), at, again[0].deliveries()), (1, 1, 2));
+    assert!(
+        member.ack(&receipts[1..]).await.is_err(),
+        "of an older delivery"
+    );
+    member.leave();
+    let effects = seen.clone();
+    let handler = Act(move |_: ClaimCx, order: Delivery| {
+        effects.add(id(&order));
+        async { Ok(()) }
+    });
+    let consumer = Consumer::claimed(group, store, LEASE, handler).no_dead_letter();
+    let runner = consumer
+        .visibility(VISIBILITY)
+        .margin(MARGIN)
+        .build()
+        .unwrap();
+    let summary = runner.run(consumed(engine.clone())).await.unwrap();
+    assert_eq!((seen.len(), summary.runs, position(&engine)), (0, 0, 2));
+    assert_eq!(
+        summary.redeliveries + summary.republications,
+        1,
+        "{summary:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,6 +229,65 @@ async fn case_30_a_handler_longer_than_the_drain_is_cut_off_and_its_claim_releas
         (held.attempt, held.prior),
         (2, consumer_inbox::Prior::Released)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_30_nothing_is_settled_after_the_release_and_an_unknown_claim_expires() {
+    for (on_unknown, settled, prior) in [
+        (OnUnknown::Run, vec!["Released"], Prior::Released),
+        (OnUnknown::Verify, vec![], Prior::Crashed),
+    ] {
+        let (engine, store) = (engine(), Noted::new(memory()));
+        send(&engine, &["A-1"]).await;
+        let (started, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (starts, goes_on) = (started.clone(), ended.clone());
+        let is_dropped = Arc::new(AtomicBool::new(false));
+        let drops = is_dropped.clone();
+        let handler = Act(move |_: ClaimCx, _: Delivery| {
+            let goes_on = goes_on.clone();
+            let dropped = Dropped(drops.clone());
+            starts.notify_one();
+            async move {
+                let _dropped = dropped;
+                goes_on.notified().await;
+                Ok(())
+            }
+        });
+        let group = engine.group("billing").topic("orders");
+        let consumer = Consumer::claimed(group.clone(), store.clone(), LEASE, handler);
+        let consumer = consumer
+            .visibility(VISIBILITY)
+            .margin(MARGIN)
+            .on_unknown(on_unknown)
+            .no_dead_letter();
+        let runner = consumer.drain(Duration::from_millis(50)).build().unwrap();
+        let shutdown = async move { started.notified().await };
+        let summary = runner.run(shutdown).await.unwrap();
+        // What the handler waited for comes too late: it is gone.
+        ended.notify_waiters();
+        assert!(is_dropped.load(Ordering::SeqCst));
+        assert_eq!((summary.runs, summary.done, position(&engine)), (1, 0, 0));
+        assert_eq!(store.settled.all(), settled);
+        let (id, body) = (key("A-1"), Fingerprint::of(b"shirts"));
+        let claim = ClaimRequest::new(&id, 1, body, Duration::from_secs(600));
+        let held = loop {
+            match store.claim(claim).await.unwrap() {
+                Admission::Run(held) => break held,
+                Admission::Busy { retry_after } => tokio::time::sleep(retry_after).await,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((held.attempt, held.prior), (2, prior));
+        assert_eq!(store.settled.all(), settled);
+    }
+}
+
+struct Dropped(Arc<AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,55 +332,4 @@ async fn panics_are_tried_again_and_parked_after_the_last_attempt() {
     why.sort();
     assert_eq!(why, ["attempts-exhausted", "panicked"]);
     assert!(letters.iter().any(|l| l.last_error() == "a bug in A-1"));
-}
-
-/// Says that something is worth asking again soon.
-#[derive(Clone)]
-struct Hasty(consumer_inbox::MemoryStore);
-
-impl DedupStore for Hasty {
-    async fn claim(
-        &self,
-        request: ClaimRequest<'_>,
-    ) -> Result<consumer_inbox::Admission<consumer_inbox::Held>, consumer_inbox::StoreError> {
-        let answer = self.0.claim(request).await?;
-        let retry_after = Duration::from_millis(10);
-        Ok(match answer {
-            consumer_inbox::Admission::Busy { .. } => {
-                consumer_inbox::Admission::Busy { retry_after }
-            }
-            answer => answer,
-        })
-    }
-
-    async fn renew(
-        &self,
-        held: &consumer_inbox::Held,
-        lease: Duration,
-    ) -> Result<(), consumer_inbox::StoreError> {
-        self.0.renew(held, lease).await
-    }
-
-    async fn settle(
-        &self,
-        held: &consumer_inbox::Held,
-        how: Settlement,
-    ) -> Result<(), consumer_inbox::StoreError> {
-        self.0.settle(held, how).await
-    }
-
-    async fn peek(
-        &self,
-        key: &DedupKey,
-    ) -> Result<Option<consumer_inbox::Receipt>, consumer_inbox::StoreError> {
-        self.0.peek(key).await
-    }
-
-    async fn sweep(
-        &self,
-        below: &consumer_inbox::Horizon,
-        max: usize,
-    ) -> Result<usize, consumer_inbox::StoreError> {
-        self.0.sweep(below, max).await
-    }
 }

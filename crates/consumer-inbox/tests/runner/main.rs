@@ -7,9 +7,18 @@
 mod common;
 
 mod build;
+mod busy;
+#[cfg(feature = "failpoints")]
+mod churn;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod fixture;
+mod forgetting;
+#[cfg(feature = "failpoints")]
+mod home;
+#[cfg(feature = "failpoints")]
+mod kills;
 mod leases;
+mod metrics;
 mod ordering;
 mod transactions;
