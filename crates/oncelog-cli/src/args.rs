@@ -70,13 +70,18 @@ pub(crate) enum Command {
 /// goes on where the log says. Beside it, on the same seed, the naive run: without idempotence and
 /// without names, where a producer that restarts sends again what it knows no answer of. Every
 /// count is of records, but that of restarts; the same seed gives the same counts.
+///
+/// With --consumer the second half: orders are published, some again by other producers, and a
+/// consumer whose acknowledgements get lost, and which dies between any two steps, works on them with
+/// an inbox. Its effects are read back and counted. Beside it, on the same seed, one that does not ask
+/// whether it did something before.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  oncelog demo --records 100000 --seed 42")]
 pub(crate) struct Demo {
-    /// Records to send
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    /// Records to send: 1000000 unless given, 100000 with --consumer
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = number::<u64>(1..=1_000_000_000))]
-    pub(crate) records: u64,
+    pub(crate) records: Option<u64>,
     /// Decides which acknowledgements are lost and who restarts when, decimal or 0x…; random
     /// unless given
     #[arg(long, value_name = "S", value_parser = seed)]
@@ -94,6 +99,31 @@ pub(crate) struct Demo {
     /// Only the naive run, to see what the check for duplicates and the names are good for
     #[arg(long)]
     pub(crate) no_idempotence: bool,
+    /// What consumers do, instead of producers
+    #[arg(long, conflicts_with_all = ["producers", "restart", "no_idempotence"])]
+    pub(crate) consumer: bool,
+    /// Where the consumer keeps what it did
+    #[arg(long, value_enum, value_name = "STORE", default_value_t = Store::Embedded, requires = "consumer")]
+    pub(crate) store: Store,
+}
+
+/// Where a consumer of the demo keeps ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Store {
+    /// In the log itself
+    Embedded,
+    /// In memory, which dies with the process
+    Memory,
+}
+
+impl Store {
+    /// As it is typed.
+    pub(crate) fn of(self) -> &'static str {
+        match self {
+            Store::Embedded => "embedded",
+            Store::Memory => "memory",
+        }
+    }
 }
 
 /// Create, list, describe and delete topics

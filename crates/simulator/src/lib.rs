@@ -14,6 +14,7 @@
 
 mod batch;
 mod clients;
+mod consumers;
 mod history;
 mod model;
 mod network;

@@ -28,6 +28,12 @@ impl Slot {
     }
 }
 
+impl Slot {
+    pub(crate) fn forget(&self) {
+        locked(&self.0).waker = None;
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -43,6 +49,15 @@ pub(crate) enum Sender {
     EmbeddedLate,
     /// A copy of what a remote client sent, or something that it does not wait for.
     Nobody,
+}
+
+impl Sender {
+    /// Nobody waits for the answer any more: who does and the slot would keep each other for ever.
+    pub(crate) fn forget(&self) {
+        if let Sender::Embedded(slot, _) = self {
+            slot.forget();
+        }
+    }
 }
 
 /// A batch on its way.
@@ -76,8 +91,10 @@ impl Network {
 
     /// The process is gone: its producers wait for nothing any more, and what they sent is lost.
     pub(crate) fn process_ended(&self) {
-        self.requests()
-            .retain(|request| matches!(request.sender, Sender::Remote(_) | Sender::Nobody));
+        self.requests().retain(|request| {
+            request.sender.forget();
+            matches!(request.sender, Sender::Remote(_) | Sender::Nobody)
+        });
     }
 }
 

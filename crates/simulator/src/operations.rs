@@ -59,6 +59,7 @@ impl World {
         if upkeep.chance(self.plan.backup) {
             self.back_up(&mut upkeep)?;
         }
+        self.operate_consumers(step)?;
         let total = OPERATIONS.iter().map(|(_, weight)| weight).sum();
         let mut ticket = random.below(total);
         let drawn = OPERATIONS.iter().find(|(_, weight)| {

@@ -145,6 +145,10 @@ plan! {
     backup = |r| r.one_of(&[0, 0, 0, 20]);
     /// Of the lives, thousandths that a repair comes before, which has nothing to give up.
     repair = |r| r.one_of(&[0, 0, 0, 1_000]);
+    /// Consumers of a group with an inbox, at a time; 0 for a world without any.
+    consumers = |r| r.one_of(&[0, 0, 0, 1, 2, 3]);
+    /// Chance that one of them dies, or freezes, whenever something happens to consumers.
+    consumer_crash = |r| fault(r, 30, 150);
 }
 
 impl Plan {

@@ -88,6 +88,7 @@ fn whole(world: &mut World, leave_out: &dyn Fn(u64) -> bool) -> Result<(), Viola
         logs.push((world.logs[log].model.start(), records.collect()));
     }
     world.history.check(&logs)?;
+    world.judge_consumers_at_the_end()?;
     world.counts.elapsed_ms = world.now_ms();
     Ok(())
 }
@@ -117,8 +118,10 @@ fn calm(world: &mut World) -> Result<(), Violation> {
         for client in 0..world.named.len() {
             names_done &= world.named_catch_up(client)?;
         }
+        let consumers_done = world.calm_consumers(&mut random)?;
         let is_quiet = world.network.requests().is_empty() && !world.is_waiting();
-        if is_quiet && names_done && world.remotes_done() && world.embedded_done() {
+        if is_quiet && names_done && consumers_done && world.remotes_done() && world.embedded_done()
+        {
             for log in 0..world.logs.len() {
                 world.read(log, 10_000)?;
             }
@@ -129,10 +132,11 @@ fn calm(world: &mut World) -> Result<(), Violation> {
     violated(
         "LIVE",
         format!(
-            "after {CALM_ROUNDS} calm rounds: {requests} requests, waiting {}, remotes {}, embedded {}",
+            "after {CALM_ROUNDS} calm rounds: {requests} requests, waiting {}, remotes {}, embedded {}, {}",
             world.is_waiting(),
             world.remotes_done(),
-            world.embedded_done()
+            world.embedded_done(),
+            world.consumers_missing()
         ),
     )
 }

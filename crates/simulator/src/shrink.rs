@@ -6,7 +6,9 @@ use crate::plan::Plan;
 use crate::run::{Outcome, run};
 
 /// Options that are taken out one by one, with all that they bring.
-const OPTIONAL: [&str; 19] = [
+const OPTIONAL: [&str; 21] = [
+    "consumers",
+    "consumer_crash",
     "backup",
     "repair",
     "lose_requests",

@@ -16,6 +16,7 @@ use oncelog::testing::{Faults, FileSystem, SimulatedDisk};
 use oncelog::{Ack, Clock, Engine, ManualClock, Partition, Rejection, TopicConfig};
 
 use crate::clients::{Embedded, Named, Remote};
+use crate::consumers::Consumers;
 use crate::history::History;
 use crate::model::{LogModel, Refusal, Rules};
 use crate::network::Network;
@@ -23,6 +24,7 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::violation::{Violation, violated};
+pub(crate) use crash::batches_of;
 use delivery::Waiting;
 use inside::Inside;
 use topics::Scratch;
@@ -70,6 +72,20 @@ pub struct Counts {
     pub backups: u64,
     /// Repairs of directories without damage.
     pub repairs: u64,
+    /// Runs with consumers.
+    pub runs_with_consumers: u64,
+    /// Orders handed to consumers, each time.
+    pub delivered: u64,
+    /// Orders handed to consumers again.
+    pub redelivered: u64,
+    /// Orders published again, in another record.
+    pub republished: u64,
+    /// Dead letters sent again.
+    pub redriven: u64,
+    /// Consumers that died, or froze.
+    pub consumer_crashes: u64,
+    /// Lines of effects, two an order.
+    pub effects: u64,
     /// Simulated milliseconds.
     pub elapsed_ms: u64,
 }
@@ -90,6 +106,13 @@ impl std::ops::AddAssign for Counts {
         self.read += other.read;
         self.backups += other.backups;
         self.repairs += other.repairs;
+        self.runs_with_consumers += other.runs_with_consumers;
+        self.delivered += other.delivered;
+        self.redelivered += other.redelivered;
+        self.republished += other.republished;
+        self.redriven += other.redriven;
+        self.consumer_crashes += other.consumer_crashes;
+        self.effects += other.effects;
         self.elapsed_ms += other.elapsed_ms;
     }
 }
@@ -124,6 +147,7 @@ pub(crate) struct World {
     pub(crate) embedded: Vec<Embedded>,
     pub(crate) named: Vec<Named>,
     pub(crate) remotes: Vec<Remote>,
+    pub(crate) consumers: Consumers,
     /// A sync failed since the engine was opened.
     pub(crate) has_failed_sync: bool,
     pub(crate) is_full: bool,
@@ -168,6 +192,7 @@ impl World {
             embedded: Vec::new(),
             named,
             remotes: Vec::new(),
+            consumers: Consumers::default(),
             has_failed_sync: false,
             is_full: false,
             is_calm: false,
@@ -239,7 +264,7 @@ impl World {
                 self.add_log(topic, partition);
             }
         }
-        Ok(())
+        self.found_consumers()
     }
 
     pub(crate) fn add_log(&mut self, topic: &'static str, partition: u32) {
@@ -343,6 +368,7 @@ impl World {
     /// Looks at everything that may have changed.
     pub(crate) fn look(&mut self) -> Result<(), Violation> {
         self.look_at_answers()?;
+        self.look_at_consumers()?;
         for log in 0..self.logs.len() {
             let start = self.handle(log)?.log_start_offset();
             self.logs[log].model.starts_at(start)?;

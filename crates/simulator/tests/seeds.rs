@@ -43,6 +43,18 @@ fn every_seed_keeps_every_promise() {
     assert!(many(counts.duplicates, 10), "duplicates");
     assert!(many(counts.read, 100), "records read");
     assert!(many(counts.failed_syncs, 1), "failed syncs");
+    assert!(many(counts.effects, 10), "effects");
+    assert!(many(counts.redelivered, 3), "redelivered");
+    assert!(many(counts.republished, 2), "published again");
+    assert!(many(counts.consumer_crashes, 2), "deaths of consumers");
+    assert!(
+        count < 100 || counts.runs_with_consumers >= count / 3,
+        "runs with consumers"
+    );
+    assert!(
+        count < 100 || counts.redriven >= count / 3,
+        "dead letters sent again"
+    );
     assert!(count < 100 || counts.backups >= count / 2, "backups");
     assert!(count < 100 || counts.repairs >= count / 2, "repairs");
 }

@@ -1,10 +1,46 @@
 """In what consumers remember."""
 
-from .kinds import CLAIMS, EMBEDDED, INBOXES, Mistake
+from .kinds import CLAIMS, EMBEDDED, INBOXES, SIMULATOR, Mistake
 
 ROWS = "consumer-inbox/src/id_row.rs"
 
 MISTAKES = [
+    Mistake(
+        "consumer-that-never-asks",
+        "I48",
+        [
+            (
+                "consumer-inbox/src/embedded/inbox.rs",
+                "        None => work.find(key)?.row.map(|(_, row)| row),\n",
+                "        None => work.find(key)?.row.map(|(_, row)| row).filter(|_| false),\n",
+            )
+        ],
+        [(SIMULATOR, r"I48 line \d of order \d+ has its effect twice")],
+    ),
+    Mistake(
+        "released-with-its-effect",
+        "I48",
+        [
+            (
+                "consumer-inbox/src/embedded/inbox.rs",
+                "        if !matches!(how, Settlement::Done(_)) {\n",
+                "        if matches!(how, Settlement::Parked) {\n",
+            )
+        ],
+        [(SIMULATOR, r"I48 line \d of order \d+ has its effect twice")],
+    ),
+    Mistake(
+        "position-covers-its-own-record",
+        "I46",
+        [
+            (
+                "consumer-inbox/src/embedded/inbox.rs",
+                "    if delivery.offset() < owned.next {\n",
+                "    if owned.next > 0 && delivery.offset() <= owned.next {\n",
+            )
+        ],
+        [(SIMULATOR, r"LIVE .* order without effect: Some")],
+    ),
     Mistake(
         "zombie-releases",
         "E4",

@@ -1,6 +1,7 @@
 //! `demo`: the main job in one go. Producers send over links that lose acknowledgements, and
 //! restart; the log is then read back and judged. Beside it the same without idempotence and names.
 
+mod consumer;
 mod judge;
 mod record;
 mod report;
@@ -27,6 +28,8 @@ use self::report::Report;
 use self::sender::{Plan, Sender, Sent};
 
 const TOPIC: &str = "demo";
+/// Records unless given.
+const RECORDS: u64 = 1_000_000;
 const PARTITIONS: u32 = 4;
 /// Each drives its share of the producers. While one waits for the disk the others build batches.
 const THREADS: u32 = 4;
@@ -71,13 +74,17 @@ impl Outcome {
 }
 
 pub(crate) fn run(args: &Demo, common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if args.consumer {
+        return consumer::run(args, common, interrupt);
+    }
     let begun = Instant::now();
+    let records = args.records.unwrap_or(RECORDS);
     let seed = args.seed.unwrap_or_else(random_seed);
     let place = Place::new(common.data.clone())?;
     let run = Run {
         args,
         shares: Shares {
-            records: args.records,
+            records,
             producers: args.producers,
         },
         interrupt,
@@ -96,6 +103,7 @@ pub(crate) fn run(args: &Demo, common: &Common, interrupt: &Interrupt) -> anyhow
     };
     let report = Report {
         args,
+        records,
         seed,
         main,
         naive,
@@ -160,7 +168,7 @@ impl Run<'_> {
             true => text.to_owned(),
             false => format!("naive run, {text}"),
         };
-        let (unit, total) = (Unit::Records, Some(self.args.records));
+        let (unit, total) = (Unit::Records, Some(self.shares.records));
         let progress = Progress::start(&what("send"), unit, total, self.is_shown);
         let sent = self.send_all(plan, &engine, &progress)?;
         drop(progress);

@@ -174,6 +174,15 @@ fn report(outcomes: &[&Outcome], counts: Counts, args: &Sim) -> Value {
         "faults": faults(&counts),
         "backups": counts.backups,
         "repairs": counts.repairs,
+        "consumers": {
+            "runs": counts.runs_with_consumers,
+            "delivered": counts.delivered,
+            "redelivered": counts.redelivered,
+            "republished": counts.republished,
+            "redriven": counts.redriven,
+            "crashes": counts.consumer_crashes,
+            "effects": counts.effects,
+        },
         "violations": violations,
     })
 }
@@ -196,7 +205,7 @@ fn summary(runs: u64, counts: &Counts) -> String {
         .map(|(fault, count)| format!("{} {count}", fault.replace('_', " ")))
         .collect();
     format!(
-        "{}, {}: {}; {} appended, {} answered as duplicates, {} refused, {} read; {:.1} simulated days",
+        "{}, {}: {}; {} appended, {} answered as duplicates, {} refused, {} read; {}; {:.1} simulated days",
         counted(runs, "run"),
         counted(counts.operations, "operation"),
         faults.join(", "),
@@ -204,8 +213,22 @@ fn summary(runs: u64, counts: &Counts) -> String {
         counts.duplicates,
         counts.refused,
         counted(counts.read, "record"),
+        consumers(counts),
         // A day is exact in a float, and so is its thousandth.
         Duration::from_millis(counts.elapsed_ms).as_secs_f64() / 86_400.0,
+    )
+}
+
+fn consumers(counts: &Counts) -> String {
+    format!(
+        "{} with consumers: {} delivered, {} again, {} published again, {} sent again from dead letters, {} of consumers, {}",
+        counted(counts.runs_with_consumers, "run"),
+        counted(counts.delivered, "order"),
+        counts.redelivered,
+        counts.republished,
+        counts.redriven,
+        counted(counts.consumer_crashes, "death"),
+        counted(counts.effects, "effect"),
     )
 }
 

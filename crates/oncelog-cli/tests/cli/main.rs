@@ -5,6 +5,7 @@
 mod backup;
 mod bad_input;
 mod demo;
+mod demo_consumer;
 mod groups;
 mod harness;
 mod help;

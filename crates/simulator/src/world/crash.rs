@@ -95,8 +95,15 @@ impl World {
             End::Power => self.counts.power_cuts += 1,
             End::Kill | End::Clean => self.counts.kills += 1,
         }
+        let gone = self.engine.clone();
         self.drop_process();
         Inside::forget(&self.disk);
+        // What the dead process still has to send would keep it for ever. Whatever this does reaches the old disk, which nobody
+        // looks at again.
+        if let Some(gone) = gone {
+            let _ = gone.close();
+            self.network.process_ended();
+        }
         next.fail_syncs(0);
         next.fail_name_syncs(0);
         next.set_free_bytes(None);
@@ -121,6 +128,7 @@ impl World {
         self.forget_waiting();
         self.embedded_lost();
         self.named_lost();
+        self.consumers_lost();
         self.engine = None;
         self.network.process_ended();
     }
@@ -151,7 +159,8 @@ impl World {
                 "{name} holds {held} batches, {start} to {next}"
             ));
         }
-        self.check_names()
+        self.check_names()?;
+        self.judge_consumers()
     }
 
     /// All batches of a log that can be read.
@@ -162,7 +171,7 @@ impl World {
 }
 
 /// All batches of an engine's log that can be read.
-pub(super) fn batches_of(
+pub(crate) fn batches_of(
     engine: &Engine,
     topic: &str,
     partition: u32,

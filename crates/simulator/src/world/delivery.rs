@@ -4,6 +4,7 @@ use oncelog::{AppendError, Appended, TransportError};
 
 use super::{Task, World, poll, refusal};
 use crate::batch::SeenBatch;
+use crate::consumers::is_consumers;
 use crate::network::{Request, Sender};
 use crate::random::Random;
 use crate::violation::{Violation, violated};
@@ -62,6 +63,9 @@ impl World {
     }
 
     fn arrive(&mut self, request: Request, is_lost: bool) -> Result<(), Violation> {
+        if is_consumers(&request.topic) {
+            return self.arrive_at_consumers(request, is_lost);
+        }
         let log = self.log(&request.topic, request.partition)?;
         let Some((batch, [])) = SeenBatch::read(&request.batch) else {
             return violated("I35", "a producer sent what is no batch".into());
@@ -190,7 +194,9 @@ impl World {
     }
 
     pub(super) fn forget_waiting(&mut self) {
-        self.waiting.clear();
+        for waiting in self.waiting.drain(..) {
+            waiting.sender.forget();
+        }
     }
 
     /// Whether answers are still to come.

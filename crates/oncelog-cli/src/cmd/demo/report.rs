@@ -12,6 +12,7 @@ use crate::output::{Out, counted, grouped, table};
 
 pub(super) struct Report<'a> {
     pub(super) args: &'a Demo,
+    pub(super) records: u64,
     pub(super) seed: u64,
     pub(super) main: Outcome,
     /// The same without idempotence and names, unless that is what was asked for.
@@ -87,8 +88,8 @@ impl Report<'_> {
         if main.lost() > 0 {
             return Err(Stop::Failed(format!("{} records were lost", main.lost())).into());
         }
-        let is_whole = main.sent.handed == self.args.records
-            && (self.args.no_idempotence || self.naive.is_some());
+        let is_whole =
+            main.sent.handed == self.records && (self.args.no_idempotence || self.naive.is_some());
         if interrupt.asked() && !is_whole {
             return Err(Stop::Interrupted.into());
         }
