@@ -151,8 +151,9 @@ struct Images {
 impl Hook for Images {
     fn before(&self, op: Op, name: &str) -> io::Result<()> {
         let step = format!("before {op:?} {name:?}");
-        let images = (step, self.disk.after_kill(), self.disk.after_power_cut());
-        self.taken.lock().push(images);
+        // First the lock: an image that another thread takes before these are cleared is cleared, too.
+        let mut taken = self.taken.lock();
+        taken.push((step, self.disk.after_kill(), self.disk.after_power_cut()));
         Ok(())
     }
 }

@@ -39,8 +39,9 @@ impl Hook for Crash {
         match &mut *left {
             Some(0) => {
                 *left = None;
-                let images = (self.disk.after_kill(), self.disk.after_power_cut());
-                *self.images.lock() = Some(images);
+                // Locked first, so that who is answered meanwhile sees that it is being taken.
+                let mut images = self.images.lock();
+                *images = Some((self.disk.after_kill(), self.disk.after_power_cut()));
             }
             Some(n) => *n -= 1,
             None => {}
