@@ -123,10 +123,21 @@ impl Consumer {
     }
 }
 
+impl<I, H> ConsumerBuilder<Transactional<I, H>> {
+    /// How many deliveries of one partition one transaction carries at most; 1 unless set. A handler still runs for one after another, each in
+    /// a savepoint, so that one that fails costs itself alone; what is saved are commits, and a crash repeats them all. Only what is
+    /// there already goes together: nothing waits for more. What was tried before has a transaction of its own.
+    pub fn batch(mut self, deliveries: usize) -> Self {
+        self.settings.batch = deliveries;
+        self
+    }
+}
+
 impl<W> ConsumerBuilder<W> {
     fn new(group: ConsumerGroup, work: W) -> ConsumerBuilder<W> {
         let settings = Settings {
             concurrency: 8,
+            batch: 1,
             order: Order::default(),
             visibility: Duration::from_secs(30),
             renew_every: Duration::ZERO,
@@ -263,6 +274,7 @@ impl<W> ConsumerBuilder<W> {
         let visibility_ms = millis(settings.visibility);
         let zero = [
             ("concurrency", settings.concurrency == 0),
+            ("batch", settings.batch == 0),
             ("retry.attempts", settings.retry.attempts == 0),
             ("visibility", visibility_ms == 0),
             ("sweep_every", settings.forgetting.every.is_zero()),

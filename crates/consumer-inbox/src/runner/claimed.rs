@@ -287,13 +287,17 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Work for Claimed<S, H> {
 
     fn passed(&self, _: &Part, _: u64, _: u64) {}
 
-    async fn run(&self, job: &Job) -> Fate {
-        let fate = match self.policy {
-            Policy::Lease { .. } => self.leased(job).await,
-            Policy::Before => self.before(job).await,
-            Policy::After => self.after(job).await,
-        };
-        fate.unwrap_or_else(|fate| fate)
+    async fn run(&self, jobs: &[Job]) -> Vec<Fate> {
+        let mut fates = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let fate = match self.policy {
+                Policy::Lease { .. } => self.leased(job).await,
+                Policy::Before => self.before(job).await,
+                Policy::After => self.after(job).await,
+            };
+            fates.push(fate.unwrap_or_else(|fate| fate));
+        }
+        fates
     }
 
     async fn forward(&self, _: &Shared) -> Result<usize, RunError> {

@@ -15,7 +15,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::error::RunError;
 use super::forgetting::forgetting;
 use super::job::{End, Job, Shared, Work, place};
-use super::lanes::{LaneId, Lanes, Next};
+use super::lanes::{LaneId, Lanes, Next, Place};
 use super::metrics::{Metrics, Summary, count};
 use super::outcome::{Cause, Fate, Trouble, trouble};
 use super::policy::KeyAfterPark;
@@ -82,6 +82,8 @@ impl<W: Work> Runner<W> {
             work: work.clone(),
             lanes: Lanes::new(shared.settings.order),
             tasks: JoinSet::new(),
+            running: 0,
+            is_calm: false,
             epochs: HashMap::new(),
             parked: HashSet::new(),
             shared: shared.clone(),
@@ -109,13 +111,20 @@ impl<W: Work> Runner<W> {
 /// A delivery that waits for its turn.
 struct Waiting(Job);
 
+/// A delivery that ran.
+type Ended = (LaneId, Place, End);
+
 struct Drive<W> {
     name: Arc<str>,
     member: Member,
     work: Arc<W>,
     shared: Arc<Shared>,
     lanes: Lanes<Waiting>,
-    tasks: JoinSet<(LaneId, super::lanes::Place, End)>,
+    tasks: JoinSet<Vec<Ended>>,
+    /// Deliveries in the tasks.
+    running: usize,
+    /// Whether what was polled last was delivered for the first time.
+    is_calm: bool,
     /// Of the partitions that it has.
     epochs: HashMap<(Arc<str>, u32), u64>,
     /// Lanes of keys of which a record was parked.
@@ -134,8 +143,8 @@ impl<W: Work> Drive<W> {
         loop {
             self.assigned().await?;
             self.start();
-            let (waiting, running) = (self.lanes.queued(), self.tasks.len());
-            self.shared.metrics.live.at_work(waiting, running);
+            let live = &self.shared.metrics.live;
+            live.at_work(self.lanes.queued(), self.running);
             let room = self.room();
             let visibility = self.shared.settings.visibility;
             let polled_ms = self.shared.clock.elapsed_ms();
@@ -146,7 +155,9 @@ impl<W: Work> Drive<W> {
                 Some(joined) = self.tasks.join_next() => self.joined(joined)?,
                 polled = member.poll(room, visibility), if room > 0 => {
                     self.assigned().await?;
-                    for delivery in polled? {
+                    let polled = polled?;
+                    self.is_calm = polled.iter().all(|delivery| delivery.receipt().delivery == 1);
+                    for delivery in polled {
                         self.accept(&delivery, polled_ms).await?;
                     }
                 }
@@ -154,11 +165,14 @@ impl<W: Work> Drive<W> {
         }
     }
 
-    // No more than may start at once: what was delivered and waits has an attempt less if the process dies.
+    // No more than may start at once: what was delivered and waits has an attempt less if the process dies. While records come again that
+    // may have killed it, few go together with them.
     fn room(&self) -> usize {
-        let all = self.shared.settings.concurrency;
-        match self.lanes.queued() < WAITING_MAX {
-            true => all.saturating_sub(self.tasks.len()),
+        let settings = &self.shared.settings;
+        let batch = if self.is_calm { settings.batch } else { 1 };
+        let all = settings.concurrency.saturating_mul(batch);
+        match self.lanes.queued() < WAITING_MAX.max(all) {
+            true => all.saturating_sub(self.running),
             // The record that a lane waits for comes by a poll.
             false => usize::from(self.lanes.is_waiting()),
         }
@@ -282,6 +296,7 @@ impl<W: Work> Drive<W> {
             member: self.member.clone(),
             receipt: receipt.clone(),
             delivery: known,
+            lane: LaneId::All,
             is_forced: false,
             until_ms: AtomicU64::new(until),
             stop: self.stopped.clone(),
@@ -306,43 +321,65 @@ impl<W: Work> Drive<W> {
     }
 
     fn start(&mut self) {
-        while self.tasks.len() < self.shared.settings.concurrency {
-            let Some((lane, Waiting(mut job))) = self.lanes.take() else {
+        let settings = &self.shared.settings;
+        while self.tasks.len() < settings.concurrency {
+            // What failed before, or was being tried when a process died, is not to take others with it.
+            let joins = |Waiting(job): &Waiting| job.receipt.delivery == 1;
+            let taken = self.lanes.take(settings.batch, joins);
+            if taken.is_empty() {
                 return;
-            };
-            job.is_forced = self.parked.contains(&lane);
+            }
+            self.running += taken.len();
+            let jobs = taken.into_iter().map(|(lane, Waiting(mut job))| {
+                job.is_forced = self.parked.contains(&lane);
+                job.lane = lane;
+                job
+            });
+            let jobs: Vec<Job> = jobs.collect();
             let work = self.work.clone();
             self.tasks.spawn(async move {
-                let fate = work.run(&job).await;
-                (lane, place(&job.receipt), job.conclude(fate).await)
+                let fates = work.run(&jobs).await;
+                let ends = Job::conclude_all(&jobs, fates).await;
+                let ended = jobs.iter().zip(ends);
+                let ended = ended.map(|(job, end)| (job.lane, place(&job.receipt), end));
+                ended.collect()
             });
         }
     }
 
-    fn joined(
-        &mut self,
-        joined: Result<(LaneId, super::lanes::Place, End), JoinError>,
-    ) -> Result<(), RunError> {
-        let (lane, at, end) = joined?;
+    fn joined(&mut self, joined: Result<Vec<Ended>, JoinError>) -> Result<(), RunError> {
+        let ended = joined?;
+        self.running -= ended.len();
+        // A lane waits for the first of its records that come again.
+        let mut lanes: Vec<(LaneId, Next)> = Vec::new();
+        let mut places: HashMap<LaneId, usize> = HashMap::new();
         let live = &self.shared.metrics.live;
-        match &end {
-            End::Wait => live.stalled(at.clone()),
-            _ => live.goes_on(&at),
-        }
-        let next = match end {
-            End::Free => Next::Free,
-            End::Wait => Next::Wait(at),
-            End::Parked => {
-                let settings = &self.shared.settings;
-                let is_key = matches!(lane, LaneId::Key(_));
-                if is_key && settings.after_park == KeyAfterPark::ParkToo {
-                    self.parked.insert(lane);
-                }
-                Next::Free
+        for (lane, at, end) in ended {
+            match &end {
+                End::Wait => live.stalled(at.clone()),
+                _ => live.goes_on(&at),
             }
-            End::Stop(error) => return Err(error),
-        };
-        self.lanes.finished(lane, next);
+            let place = *places.entry(lane).or_insert_with(|| {
+                lanes.push((lane, Next::Free));
+                lanes.len() - 1
+            });
+            match end {
+                End::Free => {}
+                End::Wait if lanes[place].1 == Next::Free => lanes[place].1 = Next::Wait(at),
+                End::Wait => {}
+                End::Parked => {
+                    let settings = &self.shared.settings;
+                    let is_key = matches!(lane, LaneId::Key(_));
+                    if is_key && settings.after_park == KeyAfterPark::ParkToo {
+                        self.parked.insert(lane);
+                    }
+                }
+                End::Stop(error) => return Err(error),
+            }
+        }
+        for (lane, next) in lanes {
+            self.lanes.finished(lane, next);
+        }
         Ok(())
     }
 
@@ -375,8 +412,10 @@ impl<W: Work> Drive<W> {
         let patience = self.shared.settings.drain;
         let drained = timeout(patience, async {
             while let Some(joined) = self.tasks.join_next().await {
-                if let Ok((_, _, End::Stop(error))) = joined {
-                    ended = Err(error);
+                for (_, _, end) in joined.into_iter().flatten() {
+                    if let End::Stop(error) = end {
+                        ended = Err(error);
+                    }
                 }
             }
         });

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::error::RunError;
 use super::forgetting::{Forgetting, Scenarios};
-use super::lanes::Place;
+use super::lanes::{LaneId, Place};
 use super::metrics::{Metrics, count};
 use super::outcome::{Fate, Trouble, trouble};
 use super::policy::{KeyAfterPark, OnUnknown, Order};
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) concurrency: usize,
+    /// How many deliveries run together at most.
+    pub(crate) batch: usize,
     pub(crate) order: Order,
     pub(crate) visibility: Duration,
     pub(crate) renew_every: Duration,
@@ -88,8 +90,8 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// A record that never came to `run` is settled.
     fn passed(&self, part: &Part, epoch: u64, offset: u64);
 
-    /// One delivery, all but what the log is told.
-    fn run(&self, job: &Job) -> impl Future<Output = Fate> + Send;
+    /// Deliveries of one partition, those of one lane in their order, all but what the log is told. A fate for each.
+    fn run(&self, jobs: &[Job]) -> impl Future<Output = Vec<Fate>> + Send;
 
     /// Sends outgoing records; how many.
     fn forward(&self, shared: &Shared) -> impl Future<Output = Result<usize, RunError>> + Send;
@@ -154,6 +156,7 @@ pub(crate) struct Job {
     pub(crate) member: Member,
     pub(crate) receipt: Receipt,
     pub(crate) delivery: Delivery,
+    pub(crate) lane: LaneId,
     /// Parked without a run: its key was.
     pub(crate) is_forced: bool,
     /// Until when it is visible to nobody else, elapsed ms.
@@ -269,11 +272,32 @@ impl Job {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            cut = self.beats(lease, deadline_ms) => Err(cut),
+            cut = self.beats(&[], lease, deadline_ms) => Err(cut),
         }
     }
 
-    async fn beats(&self, lease: &impl Lease, mut deadline_ms: u64) -> Cut {
+    /// Polls the `work` of this delivery and of others, without a lease.
+    pub(crate) async fn beating_for<T: Send>(
+        &self,
+        others: &[Job],
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Cut> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            cut = self.beats(others, &NoLease, u64::MAX) => Err(cut),
+        }
+    }
+
+    fn extend(&self, asked_ms: u64) -> Result<(), GroupError> {
+        let visibility = self.settings().visibility;
+        self.member.extend(&self.receipt, visibility)?;
+        let until_ms = asked_ms.saturating_add(millis(visibility));
+        self.until_ms.store(until_ms, Ordering::Release);
+        Ok(())
+    }
+
+    async fn beats(&self, others: &[Job], lease: &impl Lease, mut deadline_ms: u64) -> Cut {
         let settings = self.settings();
         let margin_ms = millis(settings.margin);
         loop {
@@ -293,16 +317,11 @@ impl Job {
             let Some(most) = left(asked_ms) else {
                 return Cut::Lapsed;
             };
-            if self
-                .member
-                .extend(&self.receipt, settings.visibility)
-                .is_err()
-            {
+            let mut all = std::iter::once(self).chain(others);
+            if all.any(|job| job.extend(asked_ms).is_err()) {
                 count(&self.metrics().fenced);
                 return Cut::Gone;
             }
-            let until_ms = asked_ms.saturating_add(millis(settings.visibility));
-            self.until_ms.store(until_ms, Ordering::Release);
             match timeout(most, lease.renew()).await {
                 Ok(Ok(for_time)) => deadline_ms = asked_ms.saturating_add(millis(for_time)),
                 Ok(Err(error)) if error.is_superseded() => {
@@ -316,13 +335,40 @@ impl Job {
         }
     }
 
+    /// Tells the log how deliveries ended: of what is done, all at once.
+    pub(crate) async fn conclude_all(jobs: &[Job], fates: Vec<Fate>) -> Vec<End> {
+        let is_done = |fate: &Fate| matches!(fate, Fate::Ack | Fate::Parked);
+        let done = jobs.iter().zip(&fates).filter(|(_, fate)| is_done(fate));
+        let done: Vec<_> = done.map(|(job, _)| job).collect();
+        // On an error none of them is acknowledged; then each finds out for itself.
+        let are_acked = match done[..] {
+            [first, _, ..] => first.ack(&done).await.is_ok(),
+            _ => false,
+        };
+        let mut ends = Vec::with_capacity(fates.len());
+        for (job, fate) in jobs.iter().zip(fates) {
+            ends.push(match fate {
+                Fate::Ack if are_acked => job.over(End::Free),
+                Fate::Parked if are_acked => job.over(End::Parked),
+                fate => job.conclude(fate).await,
+            });
+        }
+        ends
+    }
+
+    // Nobody asks any more which of its deliveries were attempts.
+    fn over(&self, end: End) -> End {
+        self.shared.uncounted.lock().remove(&place(&self.receipt));
+        end
+    }
+
     /// Tells the log.
     pub(crate) async fn conclude(&self, fate: Fate) -> End {
         let metrics = self.metrics();
         let at = place(&self.receipt);
         let told = match fate {
-            Fate::Ack => self.ack().await.map(|()| End::Free),
-            Fate::Parked => self.ack().await.map(|()| End::Parked),
+            Fate::Ack => self.ack(&[self]).await.map(|()| End::Free),
+            Fate::Parked => self.ack(&[self]).await.map(|()| End::Parked),
             Fate::Again { after, is_counted } => {
                 match is_counted {
                     true => count(&metrics.retries),
@@ -340,7 +386,7 @@ impl Job {
                     park.await
                 } else {
                     count(&metrics.dropped);
-                    self.ack().await
+                    self.ack(&[self]).await
                 };
                 told.map(|()| End::Parked)
             }
@@ -354,10 +400,7 @@ impl Job {
         };
         match told {
             Ok(End::Wait) => End::Wait,
-            Ok(end) => {
-                self.shared.uncounted.lock().remove(&at);
-                end
-            }
+            Ok(end) => self.over(end),
             // Silently: the record has another delivery.
             Err(
                 GroupError::Fenced { .. }
@@ -375,8 +418,9 @@ impl Job {
         *self.shared.uncounted.lock().entry(at.clone()).or_default() += 1;
     }
 
-    async fn ack(&self) -> Result<(), GroupError> {
-        self.member.ack(std::slice::from_ref(&self.receipt)).await?;
+    async fn ack(&self, jobs: &[&Job]) -> Result<(), GroupError> {
+        let receipts: Vec<_> = jobs.iter().map(|job| job.receipt.clone()).collect();
+        self.member.ack(&receipts).await?;
         // Whatever becomes of the answer, it is done.
         let _ = hit(Point::C5).await;
         Ok(())

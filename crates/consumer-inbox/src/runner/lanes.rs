@@ -113,22 +113,49 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The next one that may run; its lane is busy until [`finished`](Lanes::finished).
-    pub(crate) fn take(&mut self) -> Option<(LaneId, T)> {
-        while let Some(id) = self.ready.pop_front() {
+    /// The next ones that may run together, at most `max`: of one partition, and those of one lane in their order. Their lanes are busy until
+    /// [`finished`](Lanes::finished). One that does not `join` others runs alone.
+    pub(crate) fn take(&mut self, max: usize, join: impl Fn(&T) -> bool) -> Vec<(LaneId, T)> {
+        let mut taken: Vec<(LaneId, T)> = Vec::new();
+        let mut of: Option<(Arc<str>, u32)> = None;
+        let mut later = VecDeque::new();
+        while taken.len() < max {
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
             let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.is_ready()) else {
                 continue;
             };
-            if let Some((_, item)) = lane.queue.pop_front() {
+            while taken.len() < max {
+                let fits = |(topic, partition, _): &Place, item: &T| match &of {
+                    None => true,
+                    Some(of) => (&of.0, of.1) == (topic, *partition) && join(item),
+                };
+                if !lane.queue.front().is_some_and(|(at, item)| fits(at, item)) {
+                    break;
+                }
+                let Some(((topic, partition, _), item)) = lane.queue.pop_front() else {
+                    break;
+                };
                 lane.is_running = true;
                 self.queued -= 1;
-                return Some((id, item));
+                of = Some((topic, partition));
+                let is_alone = !join(&item);
+                taken.push((id, item));
+                if is_alone {
+                    return taken;
+                }
+            }
+            if !lane.is_running {
+                later.push_back(id);
             }
         }
-        None
+        later.append(&mut self.ready);
+        self.ready = later;
+        taken
     }
 
-    /// The lane's delivery ended.
+    /// The lane's deliveries ended.
     pub(crate) fn finished(&mut self, id: LaneId, next: Next) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
@@ -193,7 +220,11 @@ mod tests {
     }
 
     fn all(lanes: &mut Lanes<u64>) -> Vec<u64> {
-        std::iter::from_fn(|| lanes.take().map(|(_, item)| item)).collect()
+        std::iter::from_fn(|| one(lanes).map(|(_, item)| item)).collect()
+    }
+
+    fn one(lanes: &mut Lanes<u64>) -> Option<(LaneId, u64)> {
+        lanes.take(1, |_| true).pop()
     }
 
     #[test]
@@ -202,14 +233,14 @@ mod tests {
         for (offset, key) in [(0, b"k"), (1, b"k"), (2, b"l"), (3, b"k")] {
             lanes.push(place(offset), Some(key), offset);
         }
-        let (lane, first) = lanes.take().unwrap();
+        let (lane, first) = one(&mut lanes).unwrap();
         assert_eq!((first, all(&mut lanes)), (0, vec![2]));
         lanes.finished(lane, Next::Wait(place(0)));
         assert!(lanes.is_waiting());
         assert_eq!(all(&mut lanes), []);
         lanes.push(place(0), Some(b"k"), 100);
         let mut seen = Vec::new();
-        while let Some((lane, item)) = lanes.take() {
+        while let Some((lane, item)) = one(&mut lanes) {
             seen.push(item);
             lanes.finished(lane, Next::Free);
         }
@@ -222,11 +253,11 @@ mod tests {
         let mut lanes = Lanes::new(Order::Total);
         lanes.push(place(0), None, 0);
         lanes.push(place(1), None, 1);
-        let (lane, _) = lanes.take().unwrap();
+        let (lane, _) = one(&mut lanes).unwrap();
         lanes.push(place(0), None, 100);
         lanes.finished(lane, Next::Wait(place(0)));
         assert!(!lanes.is_waiting());
-        assert_eq!(lanes.take().map(|(_, item)| item), Some(100));
+        assert_eq!(one(&mut lanes).map(|(_, item)| item), Some(100));
     }
 
     #[test]
@@ -234,10 +265,10 @@ mod tests {
         let mut lanes = Lanes::new(Order::Total);
         lanes.push(place(0), None, 0);
         lanes.push(("other".into(), 0, 7), None, 7);
-        let (lane, _) = lanes.take().unwrap();
+        let (lane, _) = one(&mut lanes).unwrap();
         lanes.finished(lane, Next::Wait(place(0)));
         lanes.retain(|at, _| &*at.0 == "other", |topic, _| topic == "other");
-        assert_eq!(lanes.take().map(|(_, item)| item), Some(7));
+        assert_eq!(one(&mut lanes).map(|(_, item)| item), Some(7));
     }
 
     #[test]
@@ -247,5 +278,36 @@ mod tests {
             lanes.push(place(offset), Some(b"k"), offset);
         }
         assert_eq!(all(&mut lanes), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_runs_together_is_of_one_partition_and_what_failed_before_runs_alone() {
+        let mut lanes = Lanes::new(Order::ByKey);
+        let records = [
+            (0, 0, b"k"),
+            (1, 1, b"l"),
+            (0, 2, b"k"),
+            (0, 3, b"m"),
+            (0, 4, b"k"),
+            (0, 5, b"n"),
+        ];
+        for (partition, offset, key) in records {
+            let at = ("orders".into(), partition, offset);
+            lanes.push(at, Some(key), offset);
+        }
+        let mut take = |max| {
+            let taken = lanes.take(max, |offset| *offset != 4);
+            let offsets: Vec<_> = taken.iter().map(|(_, item)| *item).collect();
+            for (lane, _) in taken {
+                lanes.finished(lane, Next::Free);
+            }
+            offsets
+        };
+        assert_eq!(take(3), [0, 2, 3]);
+        assert_eq!(take(3), [1]);
+        assert_eq!(take(3), [5]);
+        assert_eq!(take(3), [4]);
+        assert_eq!(take(3), []);
+        assert_eq!(lanes.queued(), 0);
     }
 }

@@ -47,8 +47,12 @@ impl<H: Handler<()>> Work for Natural<H> {
 
     fn passed(&self, _: &Part, _: u64, _: u64) {}
 
-    async fn run(&self, job: &Job) -> Fate {
-        self.consume(job).await.unwrap_or_else(|fate| fate)
+    async fn run(&self, jobs: &[Job]) -> Vec<Fate> {
+        let mut fates = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            fates.push(self.consume(job).await.unwrap_or_else(|fate| fate));
+        }
+        fates
     }
 
     async fn forward(&self, _: &Shared) -> Result<usize, RunError> {
@@ -84,10 +88,7 @@ impl Job {
         match cut {
             Cut::Gone => Fate::Gone,
             Cut::Lapsed => Fate::Lapse,
-            Cut::Stopped => Fate::Again {
-                after: std::time::Duration::ZERO,
-                is_counted: false,
-            },
+            Cut::Stopped => Fate::back(),
         }
     }
 

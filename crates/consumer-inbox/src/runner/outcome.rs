@@ -29,6 +29,16 @@ pub(crate) enum Fate {
     Stop(RunError),
 }
 
+impl Fate {
+    /// Given back at once, without having been tried.
+    pub(crate) fn back() -> Fate {
+        Fate::Again {
+            after: Duration::ZERO,
+            is_counted: false,
+        }
+    }
+}
+
 /// Why a record is parked: for programs, and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cause {

@@ -39,21 +39,21 @@ impl Positions {
         }
     }
 
-    /// The position once that record is committed, too; 0, which leaves it, if nobody knows.
-    pub(crate) fn with(&self, part: &Part, epoch: u64, offset: u64) -> u64 {
+    /// The position once those records are committed, too; 0, which leaves it, if nobody knows.
+    pub(crate) fn with(&self, part: &Part, epoch: u64, offsets: &BTreeSet<u64>) -> u64 {
         let parts = self.0.lock();
         let progress = parts.get(part).filter(|p| p.epoch == epoch);
         progress.map_or(0, |progress| {
-            let mut open = progress.open.iter().filter(|open| **open != offset);
+            let mut open = progress.open.iter().filter(|open| !offsets.contains(open));
             open.next().copied().unwrap_or(progress.next)
         })
     }
 
-    /// The record is committed.
-    pub(crate) fn committed(&self, part: &Part, epoch: u64, offset: u64) {
+    /// The records are committed.
+    pub(crate) fn committed(&self, part: &Part, epoch: u64, offsets: &BTreeSet<u64>) {
         let mut parts = self.0.lock();
         if let Some(progress) = parts.get_mut(part).filter(|p| p.epoch == epoch) {
-            progress.open.remove(&offset);
+            progress.open.retain(|open| !offsets.contains(open));
         }
     }
 }
@@ -69,12 +69,17 @@ mod tests {
         for offset in [10, 12, 13] {
             positions.delivered(&part, 3, offset);
         }
-        assert_eq!(positions.with(&part, 3, 13), 10);
-        positions.committed(&part, 3, 13);
-        assert_eq!(positions.with(&part, 3, 10), 12);
-        positions.committed(&part, 3, 10);
-        assert_eq!(positions.with(&part, 3, 12), 14);
+        let with = |epoch, offsets: &[u64]| {
+            positions.with(&part, epoch, &offsets.iter().copied().collect())
+        };
+        let committed = |offset| positions.committed(&part, 3, &BTreeSet::from([offset]));
+        assert_eq!(with(3, &[12, 13]), 10);
+        assert_eq!(with(3, &[10, 13]), 12);
+        committed(13);
+        assert_eq!(with(3, &[10]), 12);
+        committed(10);
+        assert_eq!(with(3, &[12]), 14);
         // Of an older owner.
-        assert_eq!(positions.with(&part, 2, 12), 0);
+        assert_eq!(with(2, &[12]), 0);
     }
 }

@@ -1,16 +1,19 @@
 //! Effect, id and position in one transaction (M7).
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::RunError;
 use super::guard::guarded;
-use super::job::{Job, NoLease, Shared, Work};
+use super::job::{Job, Shared, Work};
+use super::lanes::LaneId;
 use super::metrics::count;
 use super::outbox::Outbox;
 use super::outcome::{Cause, Fate, Verdict, after_handler, expired, mismatch};
+use super::policy::KeyAfterPark;
 use super::positions::Positions;
-use crate::admission::{Admission, Prior};
+use crate::admission::{Admission, Prior, Settlement};
 use crate::dedup_store::Horizon;
 use crate::error::StoreError;
 use crate::failpoints::Point;
@@ -27,7 +30,7 @@ pub struct Transactional<I, H> {
     pub(crate) outbox: Outbox,
 }
 
-/// Why a transaction did not come to its end: the store, or the delivery's own fate.
+/// Why a transaction did not come to its end: the store, or the fate of a delivery that was alone in it.
 enum Broken {
     Store(StoreError),
     Fate(Fate),
@@ -45,49 +48,81 @@ impl From<Fate> for Broken {
     }
 }
 
-impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
-    async fn commit(&self, job: &Job, tx: I::Tx) -> Result<(), Broken> {
-        let (part, epoch, offset) = (
-            job.delivery.part(),
-            job.delivery.epoch(),
-            job.delivery.offset(),
-        );
-        let next = self.positions.with(part, epoch, offset);
-        job.at(Point::C3).await?;
-        self.inbox.commit(tx, next).await?;
-        self.positions.committed(part, epoch, offset);
-        job.at(Point::C4).await?;
-        Ok(())
+/// What a delivery came to in a transaction, if that is committed.
+enum Came {
+    Done,
+    DoneBefore,
+    Parked { is_dropped: bool },
+    Not(Fate),
+}
+
+impl Came {
+    fn is_committed(&self) -> bool {
+        !matches!(self, Came::Not(_))
     }
 
-    // The dead letter is in the outbox: the log itself has nothing to do but to go on.
-    async fn park(&self, job: &Job, mut tx: I::Tx, cause: &Cause) -> Result<Fate, Broken> {
-        match job.dead_letter(cause)? {
-            Some(letter) => self.inbox.emit(&mut tx, letter).await?,
-            None => count(&job.metrics().dropped),
+    fn fate(self, job: &Job) -> Fate {
+        let metrics = job.metrics();
+        match self {
+            Came::Done => {
+                count(&metrics.done);
+                Fate::Ack
+            }
+            Came::DoneBefore => Fate::Ack,
+            Came::Parked { is_dropped } => {
+                count(&metrics.parked);
+                if is_dropped {
+                    count(&metrics.dropped);
+                }
+                Fate::Parked
+            }
+            Came::Not(fate) => fate,
         }
-        self.commit(job, tx).await?;
-        count(&job.metrics().parked);
-        Ok(Fate::Parked)
+    }
+}
+
+/// Lanes whose later deliveries wait for an earlier one.
+#[derive(Default)]
+struct Blocked(HashSet<LaneId>);
+
+impl Blocked {
+    fn has(&self, job: &Job) -> bool {
+        self.0.contains(&job.lane)
     }
 
-    async fn transaction(&self, job: &Job, attempt: u32) -> Result<Fate, Broken> {
+    fn note(&mut self, job: &Job, is_acked: bool, is_parked: bool) {
+        let parks_too = job.settings().after_park == KeyAfterPark::ParkToo;
+        if !is_acked && (!is_parked || parks_too) {
+            self.0.insert(job.lane);
+        }
+    }
+}
+
+impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
+    // The dead letter is in the outbox: the log itself has nothing to do but to go on.
+    async fn park(&self, job: &Job, tx: &mut I::Tx, cause: &Cause) -> Result<Came, Broken> {
+        let letter = job.dead_letter(cause)?;
+        let is_dropped = letter.is_none();
+        if let Some(letter) = letter {
+            self.inbox.emit(tx, letter).await?;
+        }
+        Ok(Came::Parked { is_dropped })
+    }
+
+    // One delivery, all but the commit. `alone`: if it failed, nothing is left to commit.
+    async fn one(&self, job: &Job, tx: &mut I::Tx, alone: bool) -> Result<Came, Broken> {
         let (inbox, delivery) = (&self.inbox, &job.delivery);
-        let attempts = job.settings().retry.attempts;
-        let mut tx = inbox.begin(delivery.part(), delivery.epoch()).await?;
-        let answer = inbox.admit(&mut tx, delivery).await?;
+        let (attempt, attempts) = (job.attempts_seen(), job.settings().retry.attempts);
+        let answer = inbox.admit(tx, delivery).await?;
         job.note(&answer, |()| Prior::New);
         match answer {
             Admission::Run(()) => {}
-            Admission::Done(_) | Admission::Parked => {
-                self.commit(job, tx).await?;
-                return Ok(Fate::Ack);
-            }
+            Admission::Done(_) | Admission::Parked => return Ok(Came::DoneBefore),
             Admission::Busy { retry_after } => {
-                return Ok(Fate::Again {
+                return Ok(Came::Not(Fate::Again {
                     after: retry_after.max(Duration::from_millis(1)),
                     is_counted: false,
-                });
+                }));
             }
             Admission::Mismatch { stored } => return self.park(job, tx, &mismatch(&stored)).await,
             Admission::Expired => return self.park(job, tx, &expired()).await,
@@ -99,43 +134,117 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
             Verdict::Park(Cause::exhausted(attempts))
         } else {
             count(&job.metrics().runs);
-            let work = guarded(self.handler.handle(&mut tx, delivery));
-            let ended = job.beating(&NoLease, u64::MAX, work).await;
-            let ended = ended.map_err(|cut| job.cut(cut))?;
+            let ended = guarded(self.handler.handle(tx, delivery)).await;
             after_handler(job.ended(ended), attempt, attempts)
         };
         match verdict {
-            // Dropped, the transaction is rolled back.
-            verdict @ (Verdict::Again(_) | Verdict::Stop(_)) => Ok(job.fate(verdict, attempt)),
+            verdict @ (Verdict::Again(_) | Verdict::Stop(_)) => {
+                if !alone {
+                    inbox.settle(tx, delivery, Settlement::Released).await?;
+                }
+                Ok(Came::Not(job.fate(verdict, attempt)))
+            }
             Verdict::Park(cause) => {
-                let how = Verdict::Park(cause.clone()).settlement();
-                inbox.settle(&mut tx, delivery, how).await?;
+                inbox.settle(tx, delivery, Settlement::Parked).await?;
                 self.park(job, tx, &cause).await
             }
-            verdict @ Verdict::Done(_) => {
-                inbox
-                    .settle(&mut tx, delivery, verdict.settlement())
-                    .await?;
-                self.commit(job, tx).await?;
-                Ok(job.fate(verdict, attempt))
+            Verdict::Done(result) => {
+                inbox.settle(tx, delivery, Settlement::Done(result)).await?;
+                Ok(Came::Done)
             }
         }
     }
 
+    // After one that stops the consumer the others do not run; nor do those whose lane waits.
+    async fn all(&self, jobs: &[Job], tx: &mut I::Tx) -> Result<Vec<Came>, Broken> {
+        let mut all = Vec::with_capacity(jobs.len());
+        let (mut blocked, mut is_stopped) = (Blocked::default(), false);
+        for job in jobs {
+            let came = match is_stopped || blocked.has(job) {
+                true => Came::Not(Fate::back()),
+                false => self.one(job, tx, jobs.len() == 1).await?,
+            };
+            is_stopped |= matches!(came, Came::Not(Fate::Stop(_)));
+            let is_parked = matches!(came, Came::Parked { .. });
+            blocked.note(job, came.is_committed() && !is_parked, is_parked);
+            all.push(came);
+        }
+        Ok(all)
+    }
+
+    async fn commit(&self, jobs: &[Job], tx: I::Tx, all: &[Came]) -> Result<(), Broken> {
+        let committed = jobs.iter().zip(all).filter(|(_, came)| came.is_committed());
+        let offsets: BTreeSet<u64> = committed.map(|(job, _)| job.delivery.offset()).collect();
+        let Some(job) = jobs.first().filter(|_| !offsets.is_empty()) else {
+            // Dropped, the transaction is rolled back.
+            return Ok(());
+        };
+        let (part, epoch) = (job.delivery.part(), job.delivery.epoch());
+        let next = self.positions.with(part, epoch, &offsets);
+        job.at(Point::C3).await?;
+        self.inbox.commit(tx, next).await?;
+        self.positions.committed(part, epoch, &offsets);
+        job.at(Point::C4).await?;
+        Ok(())
+    }
+
+    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Fate>, Broken> {
+        let Some((first, others)) = jobs.split_first() else {
+            return Ok(Vec::new());
+        };
+        let delivery = &first.delivery;
+        let mut tx = self.inbox.begin(delivery.part(), delivery.epoch()).await?;
+        let all = self.all(jobs, &mut tx);
+        let all = match first.beating_for(others, all).await {
+            Ok(all) => all?,
+            Err(cut) if others.is_empty() => return Ok(vec![first.cut(cut)]),
+            // One of them, or all, belong to somebody else, or the consumer is to end.
+            Err(_) => return Ok(jobs.iter().map(|_| Fate::back()).collect()),
+        };
+        self.commit(jobs, tx, &all).await?;
+        let all = jobs.iter().zip(all);
+        Ok(all.map(|(job, came)| came.fate(job)).collect())
+    }
+
     // A commit whose answer was lost is found by the next transaction, which is told that it is done.
-    async fn consume(&self, job: &Job) -> Result<Fate, Fate> {
-        job.at(Point::C0).await?;
-        let attempt = job.attempts_seen();
+    async fn consume(&self, job: &Job) -> Fate {
+        if let Err(fate) = job.at(Point::C0).await {
+            return fate;
+        }
         let mut n = 0_u32;
         loop {
-            let error = match self.transaction(job, attempt).await {
-                Ok(fate) => return Ok(fate),
-                Err(Broken::Fate(fate)) => return Err(fate),
+            let error = match self.transaction(std::slice::from_ref(job)).await {
+                Ok(mut fates) => return fates.pop().unwrap_or(Fate::Lapse),
+                Err(Broken::Fate(fate)) => return fate,
                 Err(Broken::Store(error)) => error,
             };
             n = n.saturating_add(1);
-            job.bear(error, n).await?;
+            if let Err(fate) = job.bear(error, n).await {
+                return fate;
+            }
         }
+    }
+
+    // When a transaction of several fails, each has one of its own: what is wrong with one of them, or with the store, is its own matter then.
+    async fn consume_all(&self, jobs: &[Job]) -> Vec<Fate> {
+        if jobs.len() > 1
+            && let Ok(fates) = self.transaction(jobs).await
+        {
+            return fates;
+        }
+        let mut fates = Vec::with_capacity(jobs.len());
+        let (mut blocked, mut is_stopped) = (Blocked::default(), false);
+        for job in jobs {
+            let fate = match is_stopped || blocked.has(job) {
+                true => Fate::back(),
+                false => self.consume(job).await,
+            };
+            is_stopped |= matches!(fate, Fate::Stop(_));
+            let (is_acked, is_parked) = (matches!(fate, Fate::Ack), matches!(fate, Fate::Parked));
+            blocked.note(job, is_acked, is_parked);
+            fates.push(fate);
+        }
+        fates
     }
 }
 
@@ -153,15 +262,17 @@ impl<I: Inbox, H: Handler<I::Tx>> Work for Transactional<I, H> {
     }
 
     fn passed(&self, part: &Part, epoch: u64, offset: u64) {
-        self.positions.committed(part, epoch, offset);
+        self.positions
+            .committed(part, epoch, &BTreeSet::from([offset]));
     }
 
-    async fn run(&self, job: &Job) -> Fate {
-        let fate = self.consume(job).await.unwrap_or_else(|fate| fate);
-        if matches!(fate, Fate::Ack | Fate::Parked) {
+    async fn run(&self, jobs: &[Job]) -> Vec<Fate> {
+        let fates = self.consume_all(jobs).await;
+        let is_done = |fate: &Fate| matches!(fate, Fate::Ack | Fate::Parked);
+        if let Some(job) = jobs.first().filter(|_| fates.iter().any(is_done)) {
             job.shared.queued.notify_one();
         }
-        fate
+        fates
     }
 
     async fn forward(&self, shared: &Shared) -> Result<usize, RunError> {

@@ -21,6 +21,8 @@ pub(crate) struct Home {
     pub(crate) directory: PathBuf,
     /// Of PostgreSQL.
     pub(crate) config: String,
+    /// How many deliveries go together.
+    pub(crate) batch: usize,
 }
 
 /// What it does to an order, and where.
@@ -28,9 +30,10 @@ struct Effect;
 
 async fn end(order: &Delivery) -> Result<Option<Bytes>, HandlerError> {
     hit(Point::C2).await.map_err(|_| AGAIN)?;
-    match id(order).ends_with("bad") {
-        true => Err(AGAIN),
-        false => Ok(None),
+    match id(order).rsplit('/').next() {
+        Some("bad") => Err(AGAIN),
+        Some("fatal") => std::process::abort(),
+        _ => Ok(None),
     }
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn homes(ids: &[&str], mut check: impl FnMut(&Home)) {
             store: store.to_owned(),
             directory: kept.path().to_owned(),
             config,
+            batch: 1,
         };
         block_on(async {
             let engine = home.engine();
@@ -154,13 +158,14 @@ impl Home {
         Home {
             store: part(),
             directory: part().into(),
+            batch: part().parse().unwrap(),
             config: part(),
         }
     }
 
     pub(crate) fn argument(&self) -> String {
         let directory = self.directory.display();
-        format!("{}|{directory}|{}", self.store, self.config)
+        format!("{}|{directory}|{}|{}", self.store, self.batch, self.config)
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -183,19 +188,20 @@ impl Home {
             let summary = match self.store.as_str() {
                 "embedded" => {
                     let inbox = EmbeddedInbox::open(&engine, "billing").unwrap();
-                    run(&engine, inbox).await
+                    self.run(&engine, inbox).await
                 }
                 #[cfg(feature = "sqlite")]
                 "sqlite" => {
                     drop(self.database());
                     let path = self.directory.join("ids.db");
-                    run(&engine, consumer_inbox::SqliteInbox::open(path).unwrap()).await
+                    self.run(&engine, consumer_inbox::SqliteInbox::open(path).unwrap())
+                        .await
                 }
                 #[cfg(feature = "postgres")]
                 "postgres" => {
                     let options = consumer_inbox::PgOptions::new();
                     let inbox = consumer_inbox::PgInbox::connect(&self.config, options).await;
-                    run(&engine, inbox.unwrap()).await
+                    self.run(&engine, inbox.unwrap()).await
                 }
                 other => panic!("no such store: {other}"),
             };
@@ -203,6 +209,23 @@ impl Home {
             engine.close().unwrap();
             summary
         })
+    }
+
+    async fn run<I: Inbox>(&self, engine: &Engine, inbox: I) -> Summary
+    where
+        Effect: Handler<I::Tx>,
+    {
+        let group = engine.group("billing").topic("orders");
+        let consumer = Consumer::transactional(group, inbox, Effect)
+            .batch(self.batch)
+            .visibility(VISIBILITY)
+            .margin(MARGIN)
+            .retry(retry(2))
+            .dead_letter("dlq");
+        let runner = consumer.build().unwrap();
+        let patience = Duration::from_secs(120);
+        let all = tokio::time::timeout(patience, consumed(engine.clone()));
+        runner.run(async { all.await.unwrap() }).await.unwrap()
     }
 
     /// How often each effect is there, as the store says.
@@ -258,20 +281,4 @@ impl Home {
 fn end_of(engine: &Engine, topic: &str) -> u64 {
     let topic = engine.topic(topic).unwrap();
     topic.partition(0).unwrap().high_watermark()
-}
-
-async fn run<I: Inbox>(engine: &Engine, inbox: I) -> Summary
-where
-    Effect: Handler<I::Tx>,
-{
-    let group = engine.group("billing").topic("orders");
-    let consumer = Consumer::transactional(group, inbox, Effect)
-        .visibility(VISIBILITY)
-        .margin(MARGIN)
-        .retry(retry(2))
-        .dead_letter("dlq");
-    let runner = consumer.build().unwrap();
-    let patience = Duration::from_secs(120);
-    let all = tokio::time::timeout(patience, consumed(engine.clone()));
-    runner.run(async { all.await.unwrap() }).await.unwrap()
 }

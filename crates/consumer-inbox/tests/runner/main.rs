@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod batches;
 mod build;
 mod busy;
 #[cfg(feature = "failpoints")]
@@ -18,6 +19,8 @@ mod forgetting;
 mod home;
 #[cfg(feature = "failpoints")]
 mod kills;
+#[cfg(feature = "failpoints")]
+mod kills_batches;
 mod leases;
 mod metrics;
 mod ordering;

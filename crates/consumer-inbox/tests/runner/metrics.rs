@@ -103,7 +103,8 @@ async fn gauges_say_how_long_the_outbox_waits() {
     };
     let summary = runner.run(shutdown).await.unwrap();
     assert_eq!((summary.done, summary.forwarded), (2, 2));
-    assert_eq!(metrics.gauges().ids, Some(0), "as of the start");
+    // As of a sweep that may have begun before anything was committed.
+    assert!(metrics.gauges().ids.is_some_and(|ids| ids <= 2));
     assert_eq!(invoices(&engine).await, ["A", "B"]);
 }
 

@@ -1,0 +1,70 @@
+//! Transactions of several deliveries, killed at each place, over each store.
+
+use std::collections::BTreeMap;
+
+use crate::common::child;
+use crate::home::{Home, homes};
+
+const CHILD: &str = "kills_batches::child_consumes";
+const IDS: [&str; 6] = ["A/1", "B/1", "A/2", "C/1", "D/1", "B/2"];
+
+#[test]
+fn child_consumes() {
+    if let Some(argument) = child::argument() {
+        Home::of(&argument).consume();
+    }
+}
+
+fn once(ids: &[&str]) -> BTreeMap<String, usize> {
+    ids.iter().map(|id| ((*id).to_owned(), 1)).collect()
+}
+
+fn together(home: &Home) -> Home {
+    Home {
+        batch: IDS.len(),
+        ..home.clone()
+    }
+}
+
+#[test]
+fn killed_anywhere_each_effect_of_the_batch_is_there_once() {
+    // The first record goes alone, the others together: the n-th time is theirs.
+    for (at, nth, kept) in [
+        ("C2", 2, 1),
+        ("C2", 4, 1),
+        ("C2", 6, 1),
+        ("C3", 2, 1),
+        ("C4", 2, 6),
+        ("C5", 2, 6),
+    ] {
+        homes(&IDS, |home| {
+            let (home, store) = (together(home), home.store.clone());
+            // Databases pass these places themselves, too.
+            let is_twice = store != "embedded" && ["C3", "C4"].contains(&at);
+            let nth = if is_twice { 2 * nth - 1 } else { nth };
+            child::abort(CHILD, &home.argument(), &format!("{at}:abort:{nth}"));
+            assert_eq!(home.effects(), once(&IDS[..kept]), "{store} at {at}:{nth}");
+            home.consume();
+            assert_eq!(home.effects(), once(&IDS), "{store} at {at}:{nth}");
+        });
+    }
+}
+
+#[test]
+fn one_that_kills_its_process_takes_no_other_with_it() {
+    let ids = ["A/1", "B/1", "C/fatal", "D/1", "E/1", "F/1"];
+    homes(&ids, |home| {
+        let (home, store) = (together(home), home.store.clone());
+        // Two attempts, and whatever died beside them.
+        let mut deaths = 0;
+        while !child::run(CHILD, &home.argument(), None).status.success() {
+            deaths += 1;
+            assert!(deaths <= 4, "{store}: it kills again and again");
+        }
+        let others = ids.map(|id| if id == "C/fatal" { "F/1" } else { id });
+        assert_eq!(home.effects(), once(&others), "{store}");
+        let letters = [(2, "attempts-exhausted".to_owned())];
+        assert_eq!(home.letters(), letters, "{store} after {deaths} deaths");
+        assert!(deaths >= 2, "{store}: {deaths} deaths");
+    });
+}
