@@ -40,6 +40,18 @@ pub struct Arrival {
     pub redrive: bool,
 }
 
+impl Arrival {
+    fn of(delivery: &log_engine::Delivery) -> Arrival {
+        Arrival {
+            epoch: delivery.receipt().epoch,
+            deliveries: delivery.deliveries(),
+            scenario: Some(delivery.scenario().into()),
+            origin_ms: u64::try_from(delivery.origin_ms()).ok(),
+            redrive: delivery.is_redrive(),
+        }
+    }
+}
+
 impl Delivery {
     /// A record of the log, as a group delivers it.
     ///
@@ -67,10 +79,19 @@ impl Delivery {
                 });
             }
         };
+        Ok(Delivery::of_named(group.into(), record, arrival, id))
+    }
+
+    fn of_named(group: Arc<str>, record: &ConsumedRecord, arrival: Arrival, id: BizId) -> Delivery {
+        let at = Position {
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+        };
         let headers = record
             .headers()
             .map(|(name, value)| (name.into(), value.cloned()));
-        let mut delivery = Delivery::new(group.into(), at, id, record.value().cloned());
+        let mut delivery = Delivery::new(group, at, id, record.value().cloned());
         delivery.ordering_key = record.key().cloned();
         delivery.headers = headers.collect();
         delivery.epoch = arrival.epoch;
@@ -80,7 +101,7 @@ impl Delivery {
         if let Some(scenario) = arrival.scenario {
             delivery.key.scope.scenario = scenario;
         }
-        Ok(delivery)
+        delivery
     }
 
     /// What a group of the engine delivered.
@@ -92,14 +113,28 @@ impl Delivery {
         delivery: &log_engine::Delivery,
         ids: IdPolicy,
     ) -> Result<Delivery, IdError> {
-        let arrival = Arrival {
-            epoch: delivery.receipt().epoch,
-            deliveries: delivery.deliveries(),
-            scenario: Some(delivery.scenario().into()),
-            origin_ms: u64::try_from(delivery.origin_ms()).ok(),
-            redrive: delivery.is_redrive(),
-        };
-        Delivery::of_record(group, delivery.record(), arrival, ids)
+        Delivery::of_record(group, delivery.record(), Arrival::of(delivery), ids)
+    }
+
+    /// The same, under its position, whatever id it carries.
+    pub(crate) fn of_group_by_position(
+        group: impl Into<Arc<str>>,
+        delivery: &log_engine::Delivery,
+    ) -> Delivery {
+        let record = delivery.record();
+        let id = BizId::of_position(Position {
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+        });
+        Delivery::of_named(group.into(), record, Arrival::of(delivery), id)
+    }
+
+    /// The same delivery, with its position for its id.
+    pub(crate) fn by_position(&self) -> Delivery {
+        let mut named = self.clone();
+        named.key.id = BizId::of_position(self.position());
+        named
     }
 
     /// A record of another log, Kafka say: no oncelog engine is needed. It is at epoch 1, delivered once, of the topic's

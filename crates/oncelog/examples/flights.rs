@@ -33,6 +33,9 @@ const ADD: &str = "insert into carrier (name, flights, minutes) values ($1, 1, $
     on conflict (name) do update set flights = carrier.flights + 1, minutes = carrier.minutes + excluded.minutes";
 const TOTALS: &str = "select name, flights, minutes from carrier";
 
+/// Flights in a transaction, at most.
+const BATCH: usize = 500;
+
 /// Flights and minutes by carrier.
 type Totals = BTreeMap<String, (i64, i64)>;
 
@@ -179,7 +182,7 @@ async fn consume(directory: &Path, into: Option<&str>) -> Result<Summary> {
         Some(server) => {
             let inbox = PgInbox::connect(server, PgOptions::new()).await?;
             inbox.pool().get().await?.batch_execute(TABLE).await?;
-            let consumer = Consumer::transactional(group(), inbox, Add).concurrency(8);
+            let consumer = Consumer::transactional(group(), inbox, Add).batch(BATCH);
             consumer.no_dead_letter().build()?.run(end).await?
         }
         None => {
@@ -191,7 +194,7 @@ async fn consume(directory: &Path, into: Option<&str>) -> Result<Summary> {
                     .execute((&flight.carrier, flight.minutes))?;
                 Ok(())
             });
-            let consumer = Consumer::transactional(group(), inbox, add);
+            let consumer = Consumer::transactional(group(), inbox, add).batch(BATCH);
             consumer.no_dead_letter().build()?.run(end).await?
         }
     };

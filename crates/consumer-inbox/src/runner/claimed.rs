@@ -89,10 +89,8 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Claimed<S, H> {
         // By the store, which counts what was begun. The log counts also those that died in the queue beside one that was.
         let attempt = held.attempt;
         let attempts = job.settings().retry.attempts;
-        let refused = match job.is_forced {
-            true => Some(Cause::key()),
-            false => (attempt > attempts).then(|| Cause::exhausted(attempts)),
-        };
+        let exhausted = (attempt > attempts).then(|| Cause::exhausted(attempts));
+        let refused = job.given_up.clone().or(exhausted);
         if let Some(cause) = refused {
             self.settle(job, &held, Settlement::Parked).await?;
             return Ok(Fate::Park(cause));
@@ -188,9 +186,9 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Claimed<S, H> {
         job.at(Point::C0).await?;
         let (answer, deadline_ms) = self.claim(job).await?;
         let held = after_admission(answer, job.delivery.deliveries())?;
-        if job.is_forced {
+        if let Some(cause) = &job.given_up {
             self.settle(job, &held, Settlement::Parked).await?;
-            return Ok(Fate::Park(Cause::key()));
+            return Ok(Fate::Park(cause.clone()));
         }
         self.settle(job, &held, Settlement::Done(None)).await?;
         job.at(Point::C1).await?;
@@ -216,10 +214,8 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Claimed<S, H> {
             job.note(&Admission::<Held>::Done(receipt), |held| held.prior);
             return Ok(Fate::Ack);
         }
-        let refused = match job.is_forced {
-            true => Some(Cause::key()),
-            false => (attempt > attempts).then(|| Cause::exhausted(attempts)),
-        };
+        let exhausted = (attempt > attempts).then(|| Cause::exhausted(attempts));
+        let refused = job.given_up.clone().or(exhausted);
         let verdict = match refused {
             Some(cause) => Verdict::Park(cause),
             None => {
@@ -284,8 +280,6 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Work for Claimed<S, H> {
     fn begin(&self, _: &Part, _: u64, _: u64) {}
 
     fn delivered(&self, _: &Part, _: u64, _: u64) {}
-
-    fn passed(&self, _: &Part, _: u64, _: u64) {}
 
     async fn run(&self, jobs: &[Job]) -> Vec<Fate> {
         let mut fates = Vec::with_capacity(jobs.len());

@@ -17,13 +17,13 @@ use super::forgetting::forgetting;
 use super::job::{End, Job, Shared, Work, place};
 use super::lanes::{LaneId, Lanes, Next, Place};
 use super::metrics::{Metrics, Summary, count};
-use super::outcome::{Cause, Fate, Trouble, trouble};
+use super::outcome::{Cause, Trouble, trouble};
 use super::policy::KeyAfterPark;
 use super::shutdown::{forwarding, last_forward};
 use crate::clock::millis;
 use crate::delivery::Delivery;
 use crate::error::StoreError;
-use crate::identity::{IdError, IdPolicy, Part};
+use crate::identity::{IdPolicy, Part};
 
 /// Deliveries that wait for their turn; one more only if it may end the waiting.
 const WAITING_MAX: usize = 256;
@@ -158,7 +158,7 @@ impl<W: Work> Drive<W> {
                     let polled = polled?;
                     self.is_calm = polled.iter().all(|delivery| delivery.receipt().delivery == 1);
                     for delivery in polled {
-                        self.accept(&delivery, polled_ms).await?;
+                        self.accept(&delivery, polled_ms)?;
                     }
                 }
             }
@@ -263,11 +263,7 @@ impl<W: Work> Drive<W> {
         }
     }
 
-    async fn accept(
-        &mut self,
-        delivery: &log_engine::Delivery,
-        polled_ms: u64,
-    ) -> Result<(), RunError> {
+    fn accept(&mut self, delivery: &log_engine::Delivery, polled_ms: u64) -> Result<(), RunError> {
         let receipt = delivery.receipt();
         let key = (receipt.topic.clone(), receipt.partition);
         if self.epochs.get(&key) != Some(&receipt.epoch) {
@@ -282,13 +278,12 @@ impl<W: Work> Drive<W> {
             settings.ids,
             polled_ms.saturating_add(millis(settings.visibility)),
         );
-        let (known, is_refused) = match Delivery::of_group(self.name.clone(), delivery, ids) {
+        let (known, given_up) = match Delivery::of_group(self.name.clone(), delivery, ids) {
             Ok(known) => (known, None),
             Err(error) if ids == IdPolicy::Fail => return Err(error.into()),
             Err(error) => {
-                // Parked below, by its position.
-                let by_position = super::nameless(&self.name, delivery)?;
-                (by_position, Some(error))
+                let by_position = Delivery::of_group_by_position(self.name.clone(), delivery);
+                (by_position, Some(Cause::nameless(&error)))
             }
         };
         let job = Job {
@@ -297,22 +292,10 @@ impl<W: Work> Drive<W> {
             receipt: receipt.clone(),
             delivery: known,
             lane: LaneId::All,
-            is_forced: false,
+            given_up,
             until_ms: AtomicU64::new(until),
             stop: self.stopped.clone(),
         };
-        if let Some(error) = is_refused {
-            let reason = match &error {
-                IdError::Missing { .. } => "missing-id",
-                _ => "illegal-id",
-            };
-            let fate = Fate::Park(Cause::new(reason, error.to_string()));
-            if let End::Stop(error) = job.conclude(fate).await {
-                return Err(error);
-            }
-            self.work.passed(&part, epoch, offset);
-            return Ok(());
-        }
         self.shared.scenarios.note(job.delivery.scenario());
         let ordering_key = job.delivery.ordering_key().cloned();
         self.lanes
@@ -331,7 +314,9 @@ impl<W: Work> Drive<W> {
             }
             self.running += taken.len();
             let jobs = taken.into_iter().map(|(lane, Waiting(mut job))| {
-                job.is_forced = self.parked.contains(&lane);
+                if self.parked.contains(&lane) {
+                    job.given_up.get_or_insert_with(Cause::key);
+                }
                 job.lane = lane;
                 job
             });

@@ -15,7 +15,7 @@ use super::error::RunError;
 use super::forgetting::{Forgetting, Scenarios};
 use super::lanes::{LaneId, Place};
 use super::metrics::{Metrics, count};
-use super::outcome::{Fate, Trouble, trouble};
+use super::outcome::{Cause, Fate, Trouble, trouble};
 use super::policy::{KeyAfterPark, OnUnknown, Order};
 use super::retry::{Chance, Retry};
 use crate::admission::{Admission, Prior};
@@ -87,9 +87,6 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// A record was delivered.
     fn delivered(&self, part: &Part, epoch: u64, offset: u64);
 
-    /// A record that never came to `run` is settled.
-    fn passed(&self, part: &Part, epoch: u64, offset: u64);
-
     /// Deliveries of one partition, those of one lane in their order, all but what the log is told. A fate for each.
     fn run(&self, jobs: &[Job]) -> impl Future<Output = Vec<Fate>> + Send;
 
@@ -157,8 +154,8 @@ pub(crate) struct Job {
     pub(crate) receipt: Receipt,
     pub(crate) delivery: Delivery,
     pub(crate) lane: LaneId,
-    /// Parked without a run: its key was.
-    pub(crate) is_forced: bool,
+    /// Parked without a run: its key was, or it has no usable id.
+    pub(crate) given_up: Option<Cause>,
     /// Until when it is visible to nobody else, elapsed ms.
     pub(crate) until_ms: AtomicU64,
     pub(crate) stop: watch::Receiver<bool>,

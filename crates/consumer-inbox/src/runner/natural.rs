@@ -20,8 +20,8 @@ impl<H: Handler<()>> Natural<H> {
     async fn consume(&self, job: &Job) -> Result<Fate, Fate> {
         job.at(Point::C0).await?;
         let (attempt, attempts) = (job.attempts_seen(), job.settings().retry.attempts);
-        if job.is_forced {
-            return Ok(Fate::Park(Cause::key()));
+        if let Some(cause) = &job.given_up {
+            return Ok(Fate::Park(cause.clone()));
         }
         if attempt > attempts {
             return Ok(Fate::Park(Cause::exhausted(attempts)));
@@ -44,8 +44,6 @@ impl<H: Handler<()>> Work for Natural<H> {
     fn begin(&self, _: &Part, _: u64, _: u64) {}
 
     fn delivered(&self, _: &Part, _: u64, _: u64) {}
-
-    fn passed(&self, _: &Part, _: u64, _: u64) {}
 
     async fn run(&self, jobs: &[Job]) -> Vec<Fate> {
         let mut fates = Vec::with_capacity(jobs.len());
@@ -73,12 +71,6 @@ impl<H: Handler<()>> Work for Natural<H> {
 
     async fn ids(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
-    }
-}
-
-impl Cause {
-    pub(crate) fn key() -> Cause {
-        Cause::new("key-parked", "an earlier record of the key was parked")
     }
 }
 

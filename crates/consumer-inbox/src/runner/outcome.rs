@@ -9,6 +9,7 @@ use super::policy::OnUnknown;
 use crate::admission::{Admission, Prior, Settlement};
 use crate::error::StoreError;
 use crate::handler::{HandlerError, Verified};
+use crate::identity::IdError;
 
 /// What the log is told about a delivery.
 #[derive(Debug)]
@@ -50,6 +51,20 @@ impl Cause {
     pub(crate) fn new(reason: &'static str, details: impl Into<String>) -> Cause {
         let details = details.into();
         Cause { reason, details }
+    }
+
+    /// Its key was parked before.
+    pub(crate) fn key() -> Cause {
+        Cause::new("key-parked", "an earlier record of the key was parked")
+    }
+
+    /// It has no id, or one that is none.
+    pub(crate) fn nameless(error: &IdError) -> Cause {
+        let reason = match error {
+            IdError::Missing { .. } => "missing-id",
+            _ => "illegal-id",
+        };
+        Cause::new(reason, error.to_string())
     }
 
     /// Found dead that often before it ran.

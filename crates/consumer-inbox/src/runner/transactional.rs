@@ -99,6 +99,25 @@ impl Blocked {
 }
 
 impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
+    // The id is another record's, and keeps its state: that this one was parked is remembered under its position.
+    async fn park_by_position(
+        &self,
+        job: &Job,
+        tx: &mut I::Tx,
+        cause: &Cause,
+    ) -> Result<Came, Broken> {
+        let named = job.delivery.by_position();
+        match self.inbox.admit(tx, &named).await? {
+            Admission::Run(()) => {
+                self.inbox.settle(tx, &named, Settlement::Parked).await?;
+                self.park(job, tx, cause).await
+            }
+            // As old as that, it is not remembered, and may be parked again if the process dies.
+            Admission::Expired => self.park(job, tx, cause).await,
+            _ => Ok(Came::DoneBefore),
+        }
+    }
+
     // The dead letter is in the outbox: the log itself has nothing to do but to go on.
     async fn park(&self, job: &Job, tx: &mut I::Tx, cause: &Cause) -> Result<Came, Broken> {
         let letter = job.dead_letter(cause)?;
@@ -124,12 +143,14 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
                     is_counted: false,
                 }));
             }
-            Admission::Mismatch { stored } => return self.park(job, tx, &mismatch(&stored)).await,
-            Admission::Expired => return self.park(job, tx, &expired()).await,
+            Admission::Mismatch { stored } => {
+                return self.park_by_position(job, tx, &mismatch(&stored)).await;
+            }
+            Admission::Expired => return self.park_by_position(job, tx, &expired()).await,
         }
         job.at(Point::C1).await?;
-        let verdict = if job.is_forced {
-            Verdict::Park(Cause::key())
+        let verdict = if let Some(cause) = &job.given_up {
+            Verdict::Park(cause.clone())
         } else if attempt > attempts {
             Verdict::Park(Cause::exhausted(attempts))
         } else {
@@ -259,11 +280,6 @@ impl<I: Inbox, H: Handler<I::Tx>> Work for Transactional<I, H> {
 
     fn delivered(&self, part: &Part, epoch: u64, offset: u64) {
         self.positions.delivered(part, epoch, offset);
-    }
-
-    fn passed(&self, part: &Part, epoch: u64, offset: u64) {
-        self.positions
-            .committed(part, epoch, &BTreeSet::from([offset]));
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Fate> {

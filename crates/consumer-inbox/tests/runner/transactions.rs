@@ -1,15 +1,16 @@
 //! Effect, id and position in one transaction, in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consumer_inbox::{
-    Amount, Change, Consumer, Delivery, EntityStore, Expect, Handler, HandlerError, Inbox,
-    MemoryInbox, MemoryTx, Outgoing, Part, RunError, StoreError,
+    Amount, Change, Consumer, Delivery, EntityStore, Expect, Handler, HandlerError, IdPolicy,
+    Inbox, MemoryInbox, MemoryTx, Outgoing, Part, RunError, StoreError,
 };
-use log_engine::{Start, SystemClock};
+use log_engine::{Engine, Record, Start, SystemClock};
 
-use crate::fixture::{AGAIN, consumed, engine, id, position, retry, send};
+use crate::fixture::{AGAIN, consumed, engine, id, position, retry, send, until};
 
 /// Adds one to a sum; what it does to each id.
 struct Adds(fn(&str) -> Result<(), HandlerError>);
@@ -166,4 +167,82 @@ async fn what_handlers_emit_arrives_once() {
         .unwrap()
         .high_watermark();
     assert_eq!((end, inbox.outgoing(9).await.unwrap().len()), (2, 0));
+}
+
+fn letters(engine: &Engine) -> Vec<(u64, String)> {
+    let letters = engine.dead_letters("dlq").unwrap().map(Result::unwrap);
+    letters
+        .map(|letter| (letter.offset(), letter.reason().into_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_without_a_usable_id_is_parked_with_the_position() {
+    let (engine, inbox) = (engine(), inbox());
+    let producer = engine.producer().open().unwrap();
+    let long = "x".repeat(513);
+    for id in [Some("A/1"), None, Some(long.as_str())] {
+        let order = Record::to("orders").key("K").value("shirts");
+        let order = order.header("colour", Some(b"blue"));
+        let order = id.into_iter().fold(order, Record::biz_id);
+        producer.send(order).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+    let group = || engine.group("billing").topic("orders");
+    let consumer = Consumer::transactional(group(), inbox.clone(), Adds(|_| Ok(())));
+    let consumer = consumer.ids(IdPolicy::Park).dead_letter("dlq");
+    let runner = consumer.build().unwrap();
+    let summary = runner.run(consumed(engine.clone())).await.unwrap();
+    assert_eq!((sum(&inbox), summary.parked), (1, 2), "{summary:?}");
+    let why = [(1, "missing-id".to_owned()), (2, "illegal-id".to_owned())];
+    assert_eq!(letters(&engine), why);
+    for letter in engine.dead_letters("dlq").unwrap() {
+        let letter = letter.unwrap();
+        let record = letter.record();
+        assert_eq!(record.key().map(|key| &key[..]), Some(&b"K"[..]));
+        assert!(record.headers().any(|(name, _)| name == "colour"));
+    }
+    // The store is as far as the group: what is deleted behind that is missed by nobody.
+    let part = Part::new("billing", "orders", 0);
+    assert_eq!(inbox.assign(&part, 1_000).await.unwrap(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_above_the_position_is_one_dead_letter_when_it_comes_again() {
+    let (engine, inbox) = (engine(), inbox());
+    let producer = engine.producer().open().unwrap();
+    for (id, value) in [("M", "one"), ("late", "x"), ("M", "another"), ("", "x")] {
+        let order = Record::to("orders").value(value);
+        let order = if id.is_empty() {
+            order
+        } else {
+            order.biz_id(id)
+        };
+        producer.send(order).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+    let group = || engine.group("billing").topic("orders");
+    let stuck = Adds(|id| match id {
+        "late" => Err(HandlerError::Retry {
+            after: Some(Duration::from_secs(3_600)),
+        }),
+        _ => Ok(()),
+    });
+    let consumer = Consumer::transactional(group(), inbox.clone(), stuck);
+    let consumer = consumer.ids(IdPolicy::Park).dead_letter("dlq");
+    let both = until("both are parked", || letters(&engine).len() == 2);
+    let runner = consumer.build().unwrap();
+    runner.run(both).await.unwrap();
+    assert_eq!(position(&engine), 1);
+    let consumer = Consumer::transactional(group(), inbox.clone(), Adds(|_| Ok(())));
+    let consumer = consumer.ids(IdPolicy::Park).dead_letter("dlq");
+    let runner = consumer.build().unwrap();
+    // As after a crash: what was acknowledged above the position is not known.
+    let member = group().join().await.unwrap();
+    member.seek("orders", 0, 1).await.unwrap();
+    member.leave();
+    runner.run(consumed(engine.clone())).await.unwrap();
+    assert_eq!(sum(&inbox), 2);
+    let why = [(2, "mismatch".to_owned()), (3, "missing-id".to_owned())];
+    assert_eq!(letters(&engine), why);
 }
