@@ -272,7 +272,8 @@ async fn main() -> Result<()> {
             .stdout(Stdio::null())
             .spawn()?;
         std::thread::sleep(pause);
-        if child.try_wait()?.is_some() {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "a consumer failed: {status}");
             break;
         }
         child.kill()?;

@@ -169,6 +169,7 @@ fn a_producer_that_changed_meanwhile_stays() {
 
     // The same, when it is on disk again, elsewhere.
     let stale = driver.log.borrow().begin_load(1).unwrap();
+    assert_eq!(stale.producer_id(), 1);
     let stale = stale.read().unwrap();
     driver.append(one(1, 1)).unwrap();
     fill(&mut driver, 18..50);
