@@ -43,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
 ];
 
 /// Packages that may use any crate: nothing depends on them.
-const OUTSIDE: [&str; 3] = ["oncelog-tests", "oncelog-benches", "oncelog-compare"];
+const OUTSIDE: [&str; 2] = ["oncelog-tests", "oncelog-benches"];
 
 /// Crates where async must not reach.
 const WITHOUT_TOKIO: [&str; 4] = [

@@ -7,6 +7,8 @@
 //! * `table`: bytes for each of a million known producers,
 //! * `reopen`: opening a gibibyte after a clean close, against reading all of its records,
 //! * `commit`: one caller's append at `synced`, against a bare write and `fdatasync`.
+//!
+//! `performance` is the whole comparison, and writes `docs/performance.md` with its pictures.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the table is the product")]
@@ -14,14 +16,25 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tempfile::TempDir;
 
 mod append;
+mod appending;
 mod commit;
+mod disk_usage;
+mod document;
+mod machine;
+mod peers;
+mod performance;
 mod reopen;
+mod results;
+mod rounds;
 mod summary;
+mod svg;
 mod table;
+mod turn;
+mod workload;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,7 +47,10 @@ enum Section {
 
 /// Measures oncelog beside other embedded logs.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Whole>,
     /// Only these sections; all unless given.
     #[arg(long, value_enum)]
     section: Vec<Section>,
@@ -55,8 +71,27 @@ struct Args {
     side: Option<append::Side>,
 }
 
+/// What is not a section.
+#[derive(Debug, Subcommand)]
+enum Whole {
+    /// Compares everybody in everything, and writes docs/performance.md and its pictures.
+    Performance(performance::Args),
+    /// One step of one turn: what `performance` runs as processes of their own.
+    #[command(hide = true)]
+    Turn { task: String },
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    match args.command {
+        Some(Whole::Performance(args)) => return performance::run(&args),
+        Some(Whole::Turn { task }) => {
+            let done = turn::perform(&serde_json::from_str(&task)?)?;
+            println!("{}", serde_json::to_string(&done)?);
+            return Ok(());
+        }
+        None => {}
+    }
     let directory = args.directory.clone().unwrap_or_else(|| PathBuf::from("."));
     if let Some(side) = args.side {
         println!("{}", append::measure(side, &directory, args.records)?);

@@ -9,8 +9,8 @@
 //! consumer_inbox::entity_conformance!(entity_fixture);     // trait `EntityFixture`
 //! ```
 //!
-//! Each test prints a line, `case 07 memory: ok` (see it with `--nocapture`), or why it does not apply. [`interleavings`] compares a store with a
-//! model over random sequences of calls.
+//! Each test prints a line, `case 07 memory: ok` (see it with `--nocapture`), or why it does not apply. [`interleavings`] and
+//! [`inbox_interleavings`] compare a store with a model over random sequences of calls.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,15 +23,20 @@ pub mod entities;
 mod fixture;
 pub mod forgetting;
 pub mod inbox;
+mod inbox_interleavings;
+mod inbox_model;
 pub mod inbox_rules;
 mod interleavings;
 pub mod locks;
 mod model;
 mod random;
+mod sequences;
 
 pub use fixture::{EntityFixture, Fixture, InboxFixture, LONG, Named, SHORT};
-pub use interleavings::{Interleavings, interleavings};
+pub use inbox_interleavings::inbox_interleavings;
+pub use interleavings::interleavings;
 pub use random::Random;
+pub use sequences::{Interleavings, Ran};
 
 use std::fmt;
 use std::future::Future;
@@ -116,7 +121,13 @@ macro_rules! conformance_cases {
             use $crate::conformance::{Named, Outcome, block_on, line, $module};
             let (backend, outcome) = block_on(async {
                 match $fixture().await {
-                    Some(fixture) => (fixture.backend(), $module::$case(&fixture).await),
+                    Some(fixture) => {
+                        let outcome = $module::$case(&fixture).await;
+                        if let Some(applies) = fixture.applies(stringify!($case)) {
+                            assert_eq!(applies, outcome == Outcome::Ok, "{outcome}");
+                        }
+                        (fixture.backend(), outcome)
+                    }
                     None => ("?", Outcome::Skipped),
                 }
             });

@@ -117,6 +117,7 @@ impl Delivery {
     }
 
     /// The same, under its position, whatever id it carries.
+    #[cfg(feature = "runner")]
     pub(crate) fn of_group_by_position(
         group: impl Into<Arc<str>>,
         delivery: &log_engine::Delivery,
@@ -131,6 +132,7 @@ impl Delivery {
     }
 
     /// The same delivery, with its position for its id.
+    #[cfg(feature = "runner")]
     pub(crate) fn by_position(&self) -> Delivery {
         let mut named = self.clone();
         named.key.id = BizId::of_position(self.position());

@@ -111,11 +111,9 @@ pub trait Inbox: Send + Sync + 'static {
     /// Forgets the outgoing records up to and including that number: they are in their topics.
     fn forwarded(&self, through: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The name of the producer that sends them, if the inbox has one: whoever sends must use it, or a record may be stored twice. None: the
-    /// group's name and `-outbox`.
-    fn sender(&self) -> Option<String> {
-        None
-    }
+    /// The name of the producer that sends them, of this store and of no other, as long as it counts them: whoever sends uses it, or a record
+    /// may be stored twice, or not at all. Two groups over one store send under one name, and take over from each other.
+    fn sender(&self) -> String;
 
     /// How many ids there are, in whatever state; none unless the store knows without counting.
     fn ids(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {

@@ -18,7 +18,7 @@
 //! The tables are those of [`schema`], the statements those of [`Statements`]; make the tables with your own migrations from
 //! [`schema::MIGRATIONS`], and check [`schema::VERSION`] with [`schema::found`]. A driver without async calls asks through [`ready`].
 
-mod ids;
+pub(crate) mod ids;
 mod insert_once;
 mod open_error;
 pub mod schema;

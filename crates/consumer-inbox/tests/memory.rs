@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use consumer_inbox::conformance::{
-    EntityFixture, Fixture, InboxFixture, Interleavings, Named, block_on, interleavings,
+    EntityFixture, Fixture, InboxFixture, Interleavings, Named, block_on, inbox_interleavings,
+    interleavings,
 };
 use consumer_inbox::{
     Amount, CasError, Change, EntityStore, Expect, MemoryEntities, MemoryInbox, MemoryStore,
     MemoryTx, Scope, StoreError,
 };
 use log_engine::Clock;
+
+#[path = "common/matrix.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod matrix;
 
 /// A clock that can be set back, which the engine's never is.
 #[derive(Clone, Default)]
@@ -71,6 +76,10 @@ impl<S: Send + Sync + 'static> Named for Memory<S> {
 
     fn is_durable(&self) -> bool {
         false
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("memory", case)
     }
 }
 
@@ -159,6 +168,10 @@ impl Named for InTx {
     fn is_durable(&self) -> bool {
         false
     }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("memory", case)
+    }
 }
 
 impl EntityFixture for InTx {
@@ -212,22 +225,22 @@ mod entities_in_tx {
     consumer_inbox::entity_conformance!(fixture);
 }
 
+/// One store holds the ids of a thousand sequences.
 #[test]
 fn every_interleaving_is_the_models() {
-    let mut all = Interleavings::from_env(100_000);
-    // One store holds the ids of a thousand.
-    while all.runs > 0 {
-        let of = Interleavings {
-            runs: all.runs.min(1_000),
-            ..all
-        };
-        let line = block_on(interleavings(&store(0), of));
-        if all.runs == of.runs {
-            println!("{line}");
-        }
-        all.runs -= of.runs;
-        all.seed = all.seed.wrapping_add(of.runs);
-    }
+    let of = Interleavings::from_env(100_000);
+    let ran = of.in_pieces(2, 1_000, |of| Some(block_on(interleavings(&store(0), of))));
+    println!("{}", ran.unwrap());
+}
+
+#[test]
+fn every_interleaving_of_the_inbox_is_the_models() {
+    let of = Interleavings::from_env(20_000);
+    let ran = of.in_pieces(2, 1_000, |of| {
+        let inbox = Memory::new(MemoryInbox::lossy, 0);
+        Some(block_on(inbox_interleavings(&inbox, of)))
+    });
+    println!("{}", ran.unwrap());
 }
 
 #[test]

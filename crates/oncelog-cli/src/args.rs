@@ -1,6 +1,7 @@
 //! What can be typed: commands, options, and the values that they allow.
 
 mod groups;
+mod stores;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use oncelog::{Ack, Compression};
 
 pub(crate) use self::groups::{DeadLetters, DeadLettersCommand, Groups};
+use self::stores::store;
+pub(crate) use self::stores::{Store, StoreAt};
 use self::values::{delimiter, number, offset, partitions, seed, share};
 
 /// An event log that stores every record once, however often it is sent.
@@ -102,28 +105,19 @@ pub(crate) struct Demo {
     /// What consumers do, instead of producers
     #[arg(long, conflicts_with_all = ["producers", "restart", "no_idempotence"])]
     pub(crate) consumer: bool,
-    /// Where the consumer keeps what it did
-    #[arg(long, value_enum, value_name = "STORE", default_value_t = Store::Embedded, requires = "consumer")]
-    pub(crate) store: Store,
-}
-
-/// Where a consumer of the demo keeps ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Store {
-    /// In the log itself
-    Embedded,
-    /// In memory, which dies with the process
-    Memory,
-}
-
-impl Store {
-    /// As it is typed.
-    pub(crate) fn of(self) -> &'static str {
-        match self {
-            Store::Embedded => "embedded",
-            Store::Memory => "memory",
-        }
-    }
+    /// Where the consumer keeps what it did: embedded (in the log itself), memory, sqlite (a file beside
+    /// the log), postgres or redis with --url; or the URL itself
+    #[arg(
+        long,
+        value_name = "STORE",
+        default_value = "embedded",
+        requires = "consumer"
+    )]
+    #[arg(value_parser = store)]
+    pub(crate) store: StoreAt,
+    /// The server of the store: postgres://… or redis://…
+    #[arg(long, value_name = "URL", requires = "consumer")]
+    pub(crate) url: Option<String>,
 }
 
 /// Create, list, describe and delete topics

@@ -9,6 +9,7 @@ from .files import MISTAKES as IN_FILES
 from .groups import MISTAKES as IN_GROUPS
 from .inbox import MISTAKES as IN_INBOXES
 from .kinds import RESTARTS, SIMULATOR, Layer, Mistake
+from .stores import MISTAKES as IN_STORES
 
-MISTAKES = [*IN_FILES, *IN_THE_ENGINE, *IN_GROUPS, *IN_INBOXES]
+MISTAKES = [*IN_FILES, *IN_THE_ENGINE, *IN_GROUPS, *IN_INBOXES, *IN_STORES]
 __all__ = ["MISTAKES", "RESTARTS", "SIMULATOR", "Layer", "Mistake"]

@@ -1,6 +1,18 @@
 """In what consumers remember."""
 
-from .kinds import CLAIMS, EMBEDDED, INBOXES, SIMULATOR, Mistake
+from .kinds import (
+    CLAIMS,
+    CLAIMS_MODEL,
+    EMBEDDED,
+    EMBEDDED_MODEL,
+    INBOXES,
+    OF_STORE,
+    POSTGRES_MODEL,
+    SIMULATOR,
+    SQLITE_MODEL,
+    TIERED_MODEL,
+    Mistake,
+)
 
 ROWS = "consumer-inbox/src/id_row.rs"
 
@@ -53,7 +65,15 @@ MISTAKES = [
             }""",
             )
         ],
-        [(CLAIMS, r"dedup::case_06 \.\.\. FAILED")],
+        [
+            (CLAIMS, r"dedup::case_06 \.\.\. FAILED"),
+            # What all stores but Redis judge by.
+            (CLAIMS_MODEL, OF_STORE),
+            (EMBEDDED_MODEL, OF_STORE),
+            (SQLITE_MODEL, OF_STORE),
+            (POSTGRES_MODEL, OF_STORE),
+            (TIERED_MODEL, OF_STORE),
+        ],
     ),
     Mistake(
         "done-like-a-lease",

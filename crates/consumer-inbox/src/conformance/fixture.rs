@@ -29,6 +29,12 @@ pub trait Named: Send + Sync + 'static {
 
     /// Whether what was settled survives [`reopen`](Fixture::reopen).
     fn is_durable(&self) -> bool;
+
+    /// Whether a case, named as in the suite (`case_07`), applies to the store: then it must not say that it does not, and the other way round. None: it
+    /// may say either.
+    fn applies(&self, _case: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// A [`DedupStore`] to test, of which nobody else uses any part.
@@ -108,6 +114,16 @@ pub trait InboxFixture: Named {
     /// Whether two transactions may be open at a time.
     fn side_by_side(&self) -> bool {
         true
+    }
+
+    /// Lets what follows the store have up to so many of its transactions, in order: how many there were. None if nothing follows.
+    fn write_behind(&self, _max: usize) -> impl Future<Output = Option<usize>> + Send {
+        async { None }
+    }
+
+    /// Lets the store lose what it has: all but what was written behind is gone. Asked only if something follows it.
+    fn lose(&self) -> impl Future<Output = ()> + Send {
+        async {}
     }
 }
 

@@ -5,10 +5,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
-use log_engine::Env;
 
 use super::model::{Answer, Below, Claim, Model};
-use super::{Fixture, LONG, Random};
+use super::{Fixture, Interleavings, LONG, Ran, Random};
 use crate::admission::{Admission, Held, Settlement};
 use crate::dedup_store::{ClaimRequest, DedupStore, Horizon};
 use crate::error::StoreError;
@@ -16,63 +15,19 @@ use crate::identity::{BizId, DedupKey, Fingerprint, Position};
 
 const TOPIC: &str = "orders";
 
-/// How many sequences, and of what.
-#[derive(Debug, Clone, Copy)]
-pub struct Interleavings {
-    /// Sequences.
-    pub runs: u64,
-    /// The first one's seed; the others' follow it.
-    pub seed: u64,
-    /// Calls in a sequence.
-    pub calls: u64,
-    /// Whether time passes in `pass` alone, and by exactly so much. Otherwise it is let pass after each short lease and before
-    /// each sweep, so that what happened in between does not matter.
-    pub exact_time: bool,
-    /// A lease that ends: at least 1 ms.
-    pub short: Duration,
-}
-
-impl Interleavings {
-    /// So many sequences from a random seed, unless the environment says otherwise (`ONCELOG_RUNS`, `ONCELOG_SEED`: decimal, or hex
-    /// behind `0x`); exact time.
-    pub fn from_env(runs: u64) -> Interleavings {
-        let number = |name: &str| {
-            let text = std::env::var(name).ok()?;
-            let number = match text.strip_prefix("0x") {
-                Some(hex) => u64::from_str_radix(hex, 16),
-                None => text.parse(),
-            };
-            Some(number.expect("a number"))
-        };
-        Interleavings {
-            runs: number("ONCELOG_RUNS").unwrap_or(runs),
-            seed: number("ONCELOG_SEED").unwrap_or_else(|| Env::memory().seed),
-            calls: 40,
-            exact_time: true,
-            short: super::SHORT,
-        }
-    }
-}
-
 /// Runs them, and says what was run.
 ///
 /// # Panics
 /// At the first answer that is not the model's; says the seed, and every call so far.
-pub async fn interleavings<F: Fixture>(f: &F, of: Interleavings) -> String {
-    let mut calls = 0;
+pub async fn interleavings<F: Fixture>(f: &F, of: Interleavings) -> Ran {
     for run in 0..of.runs {
         let seed = of.seed.wrapping_add(run);
         let mut driver = Driver::new(f, of, seed);
         for _ in 0..of.calls {
             driver.step().await;
         }
-        calls += of.calls;
     }
-    let (seed, runs) = (of.seed, of.runs);
-    format!(
-        "interleavings {}: ok: {runs} of {calls} calls, from seed {seed:#x}",
-        f.backend()
-    )
+    of.ran(f.backend(), "store")
 }
 
 struct Driver<'f, F> {
@@ -85,6 +40,8 @@ struct Driver<'f, F> {
     helds: Vec<(usize, Held)>,
     // The greatest token of each key.
     tokens: BTreeMap<usize, u64>,
+    // The offset and the origin time of the record that carried each key last.
+    records: BTreeMap<usize, (u64, Option<u64>)>,
     trace: Vec<String>,
 }
 
@@ -101,6 +58,7 @@ impl<'f, F: Fixture> Driver<'f, F> {
             model: Model::default(),
             helds: Vec::new(),
             tokens: BTreeMap::new(),
+            records: BTreeMap::new(),
             trace: Vec::new(),
         }
     }
@@ -150,14 +108,22 @@ impl<'f, F: Fixture> Driver<'f, F> {
     async fn claim(&mut self) {
         let lease = self.lease();
         let random = &mut self.random;
+        let key = usize::try_from(random.below(3)).unwrap();
         let offset = random.below(10);
+        let origin = (random.below(6) > 0).then(|| 1_000 + 10 * (offset / 2));
+        // As often the record that carried the id last.
+        let (offset, origin) = match self.records.get(&key) {
+            Some(same) if random.below(2) == 0 => *same,
+            _ => (offset, origin),
+        };
+        self.records.insert(key, (offset, origin));
         let claim = Claim {
-            key: usize::try_from(random.below(3)).unwrap(),
+            key,
             owner: random.below(4),
             payload: u8::from(random.below(12) == 0),
             redrive: random.below(4) == 0,
             lease: ms(lease),
-            origin: (random.below(6) > 0).then(|| 1_000 + 10 * (offset / 2)),
+            origin,
             offset,
         };
         let position = Position {
@@ -322,7 +288,7 @@ impl<'f, F: Fixture> Driver<'f, F> {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap()
 }
 

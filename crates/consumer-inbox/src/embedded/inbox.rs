@@ -308,8 +308,8 @@ impl Inbox for EmbeddedInbox {
         self.ledger.forwarded(through).await
     }
 
-    fn sender(&self) -> Option<String> {
-        Some(self.ledger.sender())
+    fn sender(&self) -> String {
+        self.ledger.sender()
     }
 
     async fn ids(&self) -> Result<Option<u64>, StoreError> {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::rows::{Rows, sweep};
 use super::tx::{MemoryTx, Savepoint, Writes};
 use crate::admission::{Admission, Receipt, Settlement, Token};
+use crate::clock::Owners;
 use crate::dedup_store::Horizon;
 use crate::delivery::Delivery;
 use crate::entity::{EntityRow, Versioned};
@@ -53,6 +54,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct MemoryInbox {
     clock: Arc<dyn Clock>,
+    sender: Arc<str>,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -90,6 +92,8 @@ impl MemoryInbox {
     pub fn lossy(clock: Arc<dyn Clock>) -> MemoryInbox {
         MemoryInbox {
             clock,
+            // Its numbers begin anew with each inbox.
+            sender: format!("inbox-{:032x}", Owners::random().next()).into(),
             shared: Arc::default(),
         }
     }
@@ -261,6 +265,10 @@ impl Inbox for MemoryInbox {
         let shared = self.shared.lock();
         let first = shared.outgoing.iter().take(max);
         Ok(first.map(|(n, record)| (*n, record.clone())).collect())
+    }
+
+    fn sender(&self) -> String {
+        self.sender.to_string()
     }
 
     async fn forwarded(&self, through: u64) -> Result<(), StoreError> {

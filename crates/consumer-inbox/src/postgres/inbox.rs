@@ -5,7 +5,7 @@ use std::fmt;
 use deadpool_postgres::Pool;
 
 use super::options::{PgOptions, connection};
-use super::session::Postgres;
+use super::session::{Postgres, failed};
 use super::store::sweep_in_batches;
 use super::tx::PgTx;
 use crate::admission::{Admission, Settlement};
@@ -16,12 +16,13 @@ use crate::failpoints::{Point, hit};
 use crate::identity::Part;
 use crate::inbox::{Inbox, Outgoing};
 use crate::sql::inbox::{Open, assign};
-use crate::sql::{OpenError, outbox};
+use crate::sql::{OpenError, outbox, schema};
 
 /// An inbox in PostgreSQL (M7), in the database of the handler's tables.
 pub struct PgInbox {
     pool: Pool,
     options: PgOptions,
+    sender: String,
 }
 
 impl fmt::Debug for PgInbox {
@@ -46,7 +47,13 @@ impl PgInbox {
     /// Why it is not fit: [`OpenError`].
     pub async fn over(pool: Pool, options: PgOptions) -> Result<PgInbox, OpenError> {
         options.prepare(&pool).await?;
-        Ok(PgInbox { pool, options })
+        let tx = PgTx::begin(&pool, &options).await?;
+        let sender = schema::sender(&mut Postgres::new(tx.client()?)).await;
+        Ok(PgInbox {
+            sender: tx.end(sender).await?,
+            pool,
+            options,
+        })
     }
 
     /// A transaction without a partition.
@@ -74,8 +81,16 @@ impl Inbox for PgInbox {
     }
 
     async fn begin(&self, part: &Part, epoch: u64) -> Result<PgTx, StoreError> {
-        let mut tx = PgTx::begin(&self.pool, &self.options).await?;
-        match Open::begin(&mut Postgres::new(tx.client()?), part, epoch).await {
+        let mut tx = PgTx::take(&self.pool).await?;
+        let (begin, mut session) = (self.options.begin(), Postgres::new(tx.client()?));
+        // In one flight, and one after another.
+        let (begun, open) = tokio::join!(
+            biased;
+            tx.client()?.batch_execute(&begin),
+            Open::begin(&mut session, part, epoch),
+        );
+        begun.map_err(failed)?;
+        match open {
             Ok(open) => {
                 tx.open = Some(open);
                 Ok(tx)
@@ -136,6 +151,10 @@ impl Inbox for PgInbox {
     async fn forwarded(&self, through: u64) -> Result<(), StoreError> {
         let client = connection(&self.pool).await?;
         outbox::forwarded(&mut Postgres::new(&**client), through).await
+    }
+
+    fn sender(&self) -> String {
+        self.sender.clone()
     }
 
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {

@@ -22,6 +22,9 @@ const MIGRATING: i64 = 0x006f_6e63_656c_6f67;
 /// The longest a connection is waited for. A server that does not answer is as good as down.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// The longest wait for a lock of a transaction of many callers.
+const TOGETHER: Duration = Duration::from_millis(20);
+
 /// How PostgreSQL is used.
 #[derive(Clone)]
 pub struct PgOptions {
@@ -121,10 +124,19 @@ impl PgOptions {
 
     /// What begins each transaction, in one message.
     pub(crate) fn begin(&self) -> String {
+        self.begin_with(self.lock_timeout)
+    }
+
+    /// What begins one of many callers, who do not wait for long for the one whose id somebody else has: that one waits alone then.
+    pub(crate) fn begin_together(&self) -> String {
+        self.begin_with(self.lock_timeout.min(TOGETHER))
+    }
+
+    fn begin_with(&self, lock_timeout: Duration) -> String {
         format!(
             "begin isolation level read committed read write; set local lock_timeout = {}; \
              set local idle_in_transaction_session_timeout = {}",
-            setting(self.lock_timeout),
+            setting(lock_timeout),
             setting(self.idle_timeout)
         )
     }

@@ -64,16 +64,19 @@ impl<C: GenericClient + Sync> SqlTx for Postgres<'_, C> {
         sql: &str,
         args: &[Value<'_>],
     ) -> Result<Option<Answer>, StoreError> {
-        let rows = self.query(sql, args).await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        Ok(Some(Answer {
-            number: row.try_get(0).map_err(failed)?,
-            first: row.try_get(1).map_err(failed)?,
-            second: row.try_get(2).map_err(failed)?,
-        }))
+        first(&self.query(sql, args).await?)
     }
+}
+
+fn first(rows: &[Row]) -> Result<Option<Answer>, StoreError> {
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(Some(Answer {
+        number: row.try_get(0).map_err(failed)?,
+        first: row.try_get(1).map_err(failed)?,
+        second: row.try_get(2).map_err(failed)?,
+    }))
 }
 
 impl<C: GenericClient + Sync> Session for Postgres<'_, C> {
@@ -101,6 +104,30 @@ impl<C: GenericClient + Sync> Session for Postgres<'_, C> {
 
     async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
         self.client.batch_execute(sql).await.map_err(failed)
+    }
+
+    // The server takes them in this order, each when the one before is over.
+    async fn flight(
+        &mut self,
+        batch: &str,
+        change: (&str, &[Value<'_>]),
+        query: Option<(&str, &[Value<'_>])>,
+    ) -> Result<(u64, Option<Answer>), StoreError> {
+        let change_args = typed(change.1);
+        let found = async {
+            match query {
+                Some((sql, args)) => self.query(sql, args).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (begun, changed, found) = tokio::join!(
+            biased;
+            self.client.batch_execute(batch),
+            self.client.execute_typed(change.0, &change_args),
+            found,
+        );
+        begun.map_err(failed)?;
+        Ok((changed.map_err(failed)?, first(&found?)?))
     }
 
     fn now_ms(&self) -> Option<i64> {

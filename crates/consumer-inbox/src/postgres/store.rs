@@ -1,24 +1,30 @@
 //! Claims in PostgreSQL.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 
+use super::claims::{Claim, Claimed, Claims};
 use super::options::PgOptions;
+use super::queue::{Queue, Unknown, ask};
 use super::session::Postgres;
+use super::settlements::{Settle, Settled, Settlements};
 use super::tx::PgTx;
-use crate::admission::{Admission, Held, Receipt, Settlement};
+use crate::admission::{Admission, Held, Prior, Receipt, Settlement};
 use crate::dedup_store::{ClaimRequest, DedupStore, Horizon};
 use crate::error::StoreError;
 use crate::failpoints::{Point, hit};
 use crate::identity::DedupKey;
 use crate::sql::{OpenError, claims, sweep};
 
-/// Claims in PostgreSQL (M8): one transaction each, leases by the server's clock.
+/// Claims in PostgreSQL (M8), leases by the server's clock. Calls that come together share a transaction.
 pub struct PgStore {
     pool: Pool,
     options: PgOptions,
+    claims: Arc<Claims>,
+    settlements: Arc<Settlements>,
 }
 
 impl fmt::Debug for PgStore {
@@ -43,20 +49,56 @@ impl PgStore {
     /// Why it is not fit: [`OpenError`].
     pub async fn over(pool: Pool, options: PgOptions) -> Result<PgStore, OpenError> {
         options.prepare(&pool).await?;
-        Ok(PgStore { pool, options })
+        let claims = Claims {
+            pool: pool.clone(),
+            options: options.clone(),
+            queue: Queue::default(),
+        };
+        let settlements = Settlements {
+            pool: pool.clone(),
+            options: options.clone(),
+            queue: Queue::default(),
+        };
+        Ok(PgStore {
+            pool,
+            options,
+            claims: Arc::new(claims),
+            settlements: Arc::new(settlements),
+        })
     }
 
     async fn begin(&self) -> Result<PgTx, StoreError> {
         PgTx::begin(&self.pool, &self.options).await
     }
+
+    async fn claim_alone(&self, request: &ClaimRequest<'_>) -> Result<Admission<Held>, StoreError> {
+        let tx = self.begin().await?;
+        let mut session = Postgres::at(tx.client()?, self.options.reading());
+        let answer = claims::claim(&mut session, request).await;
+        tx.end(answer).await
+    }
+
+    async fn settle_alone(&self, held: &Held, how: Settlement) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let mut session = Postgres::at(tx.client()?, self.options.reading());
+        let settled = claims::settle(&mut session, &held.key, held.token, how).await;
+        tx.end(settled).await
+    }
 }
 
 impl DedupStore for PgStore {
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Admission<Held>, StoreError> {
-        let tx = self.begin().await?;
-        let mut session = Postgres::at(tx.client()?, self.options.reading());
-        let answer = claims::claim(&mut session, &request).await;
-        let answer = tx.end(answer).await?;
+        let answer = match ask(&self.claims, Claim::of(&request)?).await {
+            Some(Ok(Claimed::Run(token))) => Admission::Run(Held {
+                key: request.key.clone(),
+                token,
+                attempt: 1,
+                prior: Prior::New,
+            }),
+            Some(Ok(Claimed::Expired)) => Admission::Expired,
+            Some(Err(Unknown)) => return Err(StoreError::Unknown),
+            None => self.claim_alone(&request).await?,
+        };
         if matches!(answer, Admission::Run(_)) {
             hit(Point::C1).await?;
         }
@@ -72,10 +114,11 @@ impl DedupStore for PgStore {
 
     async fn settle(&self, held: &Held, how: Settlement) -> Result<(), StoreError> {
         hit(Point::C3).await?;
-        let tx = self.begin().await?;
-        let mut session = Postgres::at(tx.client()?, self.options.reading());
-        let settled = claims::settle(&mut session, &held.key, held.token, how).await;
-        tx.end(settled).await?;
+        match ask(&self.settlements, Settle::of(held, &how)?).await {
+            Some(Ok(Settled)) => {}
+            Some(Err(Unknown)) => return Err(StoreError::Unknown),
+            None => self.settle_alone(held, how).await?,
+        }
         hit(Point::C4).await
     }
 

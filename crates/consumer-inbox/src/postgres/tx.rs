@@ -34,12 +34,16 @@ impl fmt::Debug for PgTx {
 }
 
 impl PgTx {
-    pub(crate) async fn begin(pool: &Pool, options: &PgOptions) -> Result<PgTx, StoreError> {
-        let client = connection(pool).await?;
-        let tx = PgTx {
-            client: Some(client),
+    /// On a connection that nothing was sent on yet.
+    pub(crate) async fn take(pool: &Pool) -> Result<PgTx, StoreError> {
+        Ok(PgTx {
+            client: Some(connection(pool).await?),
             open: None,
-        };
+        })
+    }
+
+    pub(crate) async fn begin(pool: &Pool, options: &PgOptions) -> Result<PgTx, StoreError> {
+        let tx = PgTx::take(pool).await?;
         tx.client()?
             .batch_execute(&options.begin())
             .await
@@ -80,15 +84,19 @@ impl PgTx {
     }
 
     /// After an error nothing is committed, unless that is `Unknown`.
-    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let client = self.client()?;
         client
             .batch_execute("commit")
             .await
             .map_err(commit_failed)?;
-        // Back to the pool.
-        drop(self.client.take());
+        self.ended();
         Ok(())
+    }
+
+    /// The connection goes back to the pool: the server has ended the transaction.
+    pub(crate) fn ended(mut self) {
+        drop(self.client.take());
     }
 }
 

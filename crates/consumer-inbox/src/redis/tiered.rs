@@ -302,7 +302,7 @@ impl<I: Inbox> Inbox for Tiered<I> {
         self.slow.forwarded(through).await
     }
 
-    fn sender(&self) -> Option<String> {
+    fn sender(&self) -> String {
         self.slow.sender()
     }
 

@@ -86,7 +86,6 @@ impl Consumer {
         let work = Transactional {
             inbox,
             handler,
-            group: group.name().into(),
             positions: Positions::default(),
             outbox: Outbox::default(),
         };

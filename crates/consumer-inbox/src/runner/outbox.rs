@@ -49,7 +49,6 @@ impl Outbox {
     pub(crate) async fn forward(
         &self,
         shared: &Shared,
-        group: &str,
         inbox: &impl Inbox,
     ) -> Result<usize, RunError> {
         // Forgotten after a failure: the next one asks the topics what they have.
@@ -65,8 +64,7 @@ impl Outbox {
         let (producer, last) = match sender {
             Some(sender) => sender,
             None => {
-                let name = inbox.sender().unwrap_or_else(|| format!("{group}-outbox"));
-                let named = shared.engine.producer().name(name);
+                let named = shared.engine.producer().name(inbox.sender());
                 (named.take_over().repartition().open().map_err(failed)?, 0)
             }
         };

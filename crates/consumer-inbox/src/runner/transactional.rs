@@ -1,7 +1,6 @@
 //! Effect, id and position in one transaction (M7).
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::RunError;
@@ -25,7 +24,6 @@ use crate::inbox::Inbox;
 pub struct Transactional<I, H> {
     pub(crate) inbox: I,
     pub(crate) handler: H,
-    pub(crate) group: Arc<str>,
     pub(crate) positions: Positions,
     pub(crate) outbox: Outbox,
 }
@@ -292,7 +290,7 @@ impl<I: Inbox, H: Handler<I::Tx>> Work for Transactional<I, H> {
     }
 
     async fn forward(&self, shared: &Shared) -> Result<usize, RunError> {
-        self.outbox.forward(shared, &self.group, &self.inbox).await
+        self.outbox.forward(shared, &self.inbox).await
     }
 
     fn has_outbox(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::identity::DedupKey;
 const TRIES: usize = 4;
 
 /// The longest lease, so that times stay numbers of every database: 140,000 years.
-const LEASE_MS_MAX: u64 = 1 << 52;
+pub(crate) const LEASE_MS_MAX: u64 = 1 << 52;
 
 const ROW: [Kind; 13] = [
     Kind::Int,

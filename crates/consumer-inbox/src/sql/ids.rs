@@ -1,5 +1,7 @@
 //! The ids of an inbox: absent, done, parked. No leases: the transaction is the lease.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use super::session::Session;
 use super::tx::{LOCKED, SqlTx};
 use super::value::Value;
 use crate::admission::{Admission, Receipt, Settlement, Token};
@@ -60,7 +62,6 @@ pub(crate) async fn claim_at<T: SqlTx>(
 ) -> Result<Admission<()>, StoreError> {
     let statements = T::DIALECT.statements();
     let row = Row::of(delivery)?;
-    let key = row.key.args();
     for _ in 0..TRIES {
         if tx
             .execute(statements.insert_done, &row.args(now_ms))
@@ -68,49 +69,96 @@ pub(crate) async fn claim_at<T: SqlTx>(
             == 1
         {
             // By a statement behind the insertion: that may have waited for a sweep, which forgot the id and raised the floor.
-            if is_expired(tx, &row.key.scope, row.origin_ms).await? {
-                tx.execute(statements.forget, &key).await?;
-                return Ok(Admission::Expired);
-            }
-            return Ok(Admission::Run(()));
+            let expired = is_expired(tx, &row.key.scope, row.origin_ms).await?;
+            return inserted(tx, &row, expired).await;
         }
-        let Some(found) = tx.query_row(statements.find_id, &key).await? else {
-            continue;
-        };
-        let stored = fingerprint(found.first.as_deref())?;
-        if stored != delivery.fingerprint() {
-            return Ok(Admission::Mismatch { stored });
-        }
-        match found.number {
-            Some(DONE) => {
-                follow(tx, &row).await?;
-                return Ok(Admission::Done(Receipt {
-                    token: Token::NONE,
-                    result: found.second.map(Into::into),
-                }));
-            }
-            Some(PARKED) if !delivery.is_redrive() => {
-                follow(tx, &row).await?;
-                return Ok(Admission::Parked);
-            }
-            Some(PARKED | FREE) => {
-                let [scope, id] = key;
-                let again = [Value::Int(now_ms), scope, id];
-                if tx.execute(statements.run_again, &again).await? == 1 {
-                    follow(tx, &row).await?;
-                    return Ok(Admission::Run(()));
-                }
-            }
-            // By a claim with a lease.
-            Some(BUSY) => {
-                return Ok(Admission::Busy {
-                    retry_after: LOCKED,
-                });
-            }
-            _ => return Err(StoreError::backend("a stored state is none that is known")),
+        if let Some(answer) = known(tx, delivery, &row, now_ms).await? {
+            return Ok(answer);
         }
     }
     Err(StoreError::Conflict)
+}
+
+/// The same behind a savepoint, in one flight where the id is new.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) async fn claim_behind<S: Session>(
+    session: &mut S,
+    savepoint: &str,
+    delivery: &Delivery,
+) -> Result<Admission<()>, StoreError> {
+    let statements = S::DIALECT.statements();
+    let (row, now_ms) = (Row::of(delivery)?, session.now_ms());
+    let (insert, scope) = (row.args(now_ms), [(&*row.key.scope).into()]);
+    let floor = row.origin_ms.map(|_| (statements.floor, &scope[..]));
+    let flight = session.flight(savepoint, (statements.insert_done, &insert), floor);
+    let (changed, floor) = flight.await?;
+    if changed == 1 {
+        let floor = floor.and_then(|row| row.number);
+        return inserted(session, &row, is_at_most(row.origin_ms, floor)).await;
+    }
+    match known(session, delivery, &row, now_ms).await? {
+        Some(answer) => Ok(answer),
+        None => claim_at(session, delivery, now_ms).await,
+    }
+}
+
+async fn inserted<T: SqlTx>(
+    tx: &mut T,
+    row: &Row<'_>,
+    is_expired: bool,
+) -> Result<Admission<()>, StoreError> {
+    if is_expired {
+        let forget = T::DIALECT.statements().forget;
+        tx.execute(forget, &row.key.args()).await?;
+        return Ok(Admission::Expired);
+    }
+    Ok(Admission::Run(()))
+}
+
+/// The answer about an id that was there; none if it is not any more.
+async fn known<T: SqlTx>(
+    tx: &mut T,
+    delivery: &Delivery,
+    row: &Row<'_>,
+    now_ms: Option<i64>,
+) -> Result<Option<Admission<()>>, StoreError> {
+    let statements = T::DIALECT.statements();
+    let key = row.key.args();
+    let Some(found) = tx.query_row(statements.find_id, &key).await? else {
+        return Ok(None);
+    };
+    let stored = fingerprint(found.first.as_deref())?;
+    if stored != delivery.fingerprint() {
+        return Ok(Some(Admission::Mismatch { stored }));
+    }
+    Ok(match found.number {
+        Some(DONE) => {
+            follow(tx, row).await?;
+            Some(Admission::Done(Receipt {
+                token: Token::NONE,
+                result: found.second.map(Into::into),
+            }))
+        }
+        Some(PARKED) if !delivery.is_redrive() => {
+            follow(tx, row).await?;
+            Some(Admission::Parked)
+        }
+        Some(PARKED | FREE) => {
+            let [scope, id] = key;
+            let again = [Value::Int(now_ms), scope, id];
+            if tx.execute(statements.run_again, &again).await? == 1 {
+                follow(tx, row).await?;
+                Some(Admission::Run(()))
+            } else {
+                None
+            }
+        }
+        // By a claim with a lease.
+        Some(BUSY) => Some(Admission::Busy {
+            retry_after: LOCKED,
+        }),
+        _ => return Err(StoreError::backend("a stored state is none that is known")),
+    })
 }
 
 pub(crate) async fn set_result<T: SqlTx>(
@@ -149,8 +197,16 @@ pub(crate) async fn is_expired<T: SqlTx>(
     };
     let floor = T::DIALECT.statements().floor;
     let floor = tx.query_row(floor, &[scope.into()]).await?;
-    let floor = floor.and_then(|row| row.number);
-    Ok(floor.is_some_and(|floor_ms| origin_ms <= floor_ms))
+    Ok(is_at_most(
+        Some(origin_ms),
+        floor.and_then(|row| row.number),
+    ))
+}
+
+fn is_at_most(origin_ms: Option<i64>, floor_ms: Option<i64>) -> bool {
+    origin_ms
+        .zip(floor_ms)
+        .is_some_and(|(origin_ms, floor_ms)| origin_ms <= floor_ms)
 }
 
 /// The id goes with the newest record that carried it.

@@ -1,6 +1,6 @@
 //! A transaction of an inbox: its partition, its epoch, its savepoint, and the guard before its commit.
 
-use super::ids::{claim_at, park, set_result, signed};
+use super::ids::{claim_behind, park, set_result, signed};
 use super::session::{Kind, Session, row};
 use super::tx::LOCKED;
 use super::value::Value;
@@ -63,8 +63,7 @@ impl Open {
                 result: None,
             }));
         }
-        session.batch("savepoint oncelog").await?;
-        match claim_at(session, delivery, session.now_ms()).await {
+        match claim_behind(session, "savepoint oncelog", delivery).await {
             Ok(Admission::Run(())) => {
                 self.admitted = Some(delivery.dedup_key().clone());
                 Ok(Admission::Run(()))

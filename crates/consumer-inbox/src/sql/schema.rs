@@ -1,10 +1,12 @@
 //! The tables, their version, and how they come to be.
 
 use super::open_error::OpenError;
+use super::session::unexpected;
 use super::tx::{Dialect, SqlTx};
+use crate::error::StoreError;
 
 /// The version of the tables that this crate reads and writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// One step from the version before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +30,18 @@ impl Migration {
 }
 
 /// All steps, the first one from nothing. Each ends by writing its version into `oncelog_schema`.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    postgres: POSTGRES_1,
-    sqlite: SQLITE_1,
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        postgres: POSTGRES_1,
+        sqlite: SQLITE_1,
+    },
+    Migration {
+        version: 2,
+        postgres: POSTGRES_2,
+        sqlite: SQLITE_2,
+    },
+];
 
 /// Whether there are tables, as `number`.
 ///
@@ -71,6 +80,26 @@ pub async fn check<T: SqlTx>(tx: &mut T) -> Result<(), OpenError> {
         VERSION => Ok(()),
         found => Err(OpenError::Schema { found }),
     }
+}
+
+const SENDER_POSTGRES: &str = "select version as number, convert_to(sender, 'UTF8') as first, cast(null as bytea) as second \
+                               from oncelog_schema";
+const SENDER_SQLITE: &str =
+    "select version as number, cast(sender as blob) as first, null as second from oncelog_schema";
+
+/// The name of the producer that sends what is in the outbox, whichever group put it there: made with the tables, and no other database's.
+///
+/// # Errors
+/// What the database says.
+pub async fn sender<T: SqlTx>(tx: &mut T) -> Result<String, StoreError> {
+    let sender = match T::DIALECT {
+        Dialect::Postgres => SENDER_POSTGRES,
+        Dialect::Sqlite => SENDER_SQLITE,
+    };
+    let sender = tx.query_row(sender, &[]).await?;
+    let sender = sender.and_then(|row| row.first);
+    let sender = sender.and_then(|bytes| String::from_utf8(bytes).ok());
+    sender.ok_or_else(unexpected)
 }
 
 const POSTGRES_1: &str = "
@@ -168,4 +197,16 @@ create table oncelog_outbox (
 );
 create table oncelog_entity (id blob primary key, version integer not null, amount integer not null, value blob) without rowid;
 insert into oncelog_schema (version) values (1);
+";
+
+const POSTGRES_2: &str = "
+-- Who sends what is in the outbox.
+alter table oncelog_schema add column sender text;
+update oncelog_schema set sender = 'inbox-' || gen_random_uuid(), version = 2;
+";
+
+const SQLITE_2: &str = "
+-- Who sends what is in the outbox.
+alter table oncelog_schema add column sender text;
+update oncelog_schema set sender = 'inbox-' || lower(hex(randomblob(16))), version = 2;
 ";

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::tx::SqlTx;
-use super::value::Value;
+use super::value::{Answer, Value};
 use crate::error::StoreError;
 
 /// The type of a column.
@@ -79,6 +79,25 @@ pub(crate) trait Session: SqlTx {
 
     /// Runs statements without arguments.
     fn batch(&mut self, sql: &str) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Runs statements without arguments, one that changes rows, and perhaps a query of the columns of [`Answer`], one after another: how many rows that
+    /// one changed, and the query's first row. A driver that can sends all before the first is answered.
+    fn flight(
+        &mut self,
+        batch: &str,
+        change: (&str, &[Value<'_>]),
+        query: Option<(&str, &[Value<'_>])>,
+    ) -> impl Future<Output = Result<(u64, Option<Answer>), StoreError>> {
+        async move {
+            self.batch(batch).await?;
+            let changed = self.execute(change.0, change.1).await?;
+            let found = match query {
+                Some((sql, args)) => self.query_row(sql, args).await?,
+                None => None,
+            };
+            Ok((changed, found))
+        }
+    }
 
     /// What time it is, for tests; none is the database's own time.
     fn now_ms(&self) -> Option<i64>;

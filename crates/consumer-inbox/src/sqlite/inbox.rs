@@ -20,17 +20,18 @@ use crate::failpoints::{Point, hit};
 use crate::identity::Part;
 use crate::inbox::{Inbox, Outgoing};
 use crate::sql::inbox::{Open, assign};
-use crate::sql::{OpenError, outbox, ready};
+use crate::sql::{OpenError, outbox, ready, schema};
 
 /// An inbox in a SQLite file (M7), where the handler's tables are, too.
 ///
 /// One transaction at a time: a second `begin` waits for the first to end, up to
 /// [`SqliteOptions::busy_timeout`], and is `Busy` then.
 pub struct SqliteInbox {
-    writer: Arc<Writer>,
-    /// For what is only read, beside the transactions; none of a database in memory.
+    /// For what is only read, beside the transactions; none of a database in memory. Closed before the writer, which leaves one file then, not three.
     reader: Option<Writer>,
+    writer: Arc<Writer>,
     clock: StoreClock,
+    sender: String,
     next: AtomicU64,
 }
 
@@ -70,12 +71,14 @@ impl SqliteInbox {
         options: SqliteOptions,
     ) -> Result<SqliteInbox, OpenError> {
         options.prepare(&mut connection)?;
+        let sender = ready(schema::sender(&mut Rusqlite::new(&connection)))?;
         let reader = Writer::beside(&connection, options.wait())?;
         let writer = Arc::new(Writer::start(connection, options.wait())?);
         Ok(SqliteInbox {
             writer,
             reader,
             clock: options.start_clock(),
+            sender,
             next: AtomicU64::new(1),
         })
     }
@@ -187,6 +190,10 @@ impl Inbox for SqliteInbox {
             ready(outbox::forwarded(&mut Rusqlite::new(connection), through))
         };
         self.writer.short(work).await
+    }
+
+    fn sender(&self) -> String {
+        self.sender.clone()
     }
 
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {

@@ -18,9 +18,9 @@ use crate::sql::{OpenError, claims, ready, sweep};
 
 /// Claims in a SQLite file (M8): each answer is synced, and calls that come together share a sync.
 pub struct SqliteStore {
-    writer: Writer,
-    /// For what is only read, beside the transactions; none of a database in memory.
+    /// For what is only read, beside the transactions; none of a database in memory. Closed before the writer, which leaves one file then, not three.
     reader: Option<Writer>,
+    writer: Writer,
     clock: StoreClock,
 }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod child;
+pub mod matrix;
 pub mod records;
 
 use std::sync::Arc;

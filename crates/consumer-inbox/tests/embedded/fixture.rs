@@ -14,6 +14,8 @@ use consumer_inbox::{
 use log_engine::{Engine, Env, ManualClock};
 use oncelog::testing::SimulatedDisk;
 
+use super::matrix;
+
 /// Small files and little patience, so that short tests clean and write snapshots.
 pub(crate) fn small() -> EmbeddedSettings {
     EmbeddedSettings {
@@ -109,6 +111,10 @@ impl Named for Embedded {
     fn is_durable(&self) -> bool {
         true
     }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("log", case)
+    }
 }
 
 impl Fixture for Embedded {
@@ -190,6 +196,10 @@ impl Inbox for Counting {
         Ok(all.filter(|(_, r)| !is_effect(r)).take(max).collect())
     }
 
+    fn sender(&self) -> String {
+        self.inbox.sender()
+    }
+
     async fn forwarded(&self, through: u64) -> Result<(), StoreError> {
         for (number, record) in self.all().await {
             if number <= through && is_effect(&record) {
@@ -245,6 +255,10 @@ impl Named for EmbeddedEffects {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("log", case)
     }
 }
 

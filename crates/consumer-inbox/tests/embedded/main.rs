@@ -10,10 +10,13 @@ mod crashes;
 mod fixture;
 mod forwarding;
 mod growth;
+#[path = "../common/matrix.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod matrix;
 mod special;
 mod threads;
 
-use consumer_inbox::conformance::{Interleavings, block_on, interleavings};
+use consumer_inbox::conformance::{Interleavings, block_on, inbox_interleavings, interleavings};
 use fixture::{Embedded, EmbeddedEffects};
 
 mod dedup {
@@ -30,20 +33,20 @@ mod inbox {
     consumer_inbox::inbox_conformance!(fixture);
 }
 
+/// A log is read at each crash, so one does not hold them all.
 #[test]
 fn every_interleaving_is_the_models() {
-    let mut all = Interleavings::from_env(2_000);
-    // A log is read at each crash, so one does not hold them all.
-    while all.runs > 0 {
-        let of = Interleavings {
-            runs: all.runs.min(50),
-            ..all
-        };
-        let line = block_on(interleavings(&Embedded::new(all.seed), of));
-        if all.runs == of.runs {
-            println!("{line}");
-        }
-        all.runs -= of.runs;
-        all.seed = all.seed.wrapping_add(of.runs);
-    }
+    let of = Interleavings::from_env(2_000);
+    let run = |of: Interleavings| Some(block_on(interleavings(&Embedded::new(of.seed), of)));
+    println!("{}", of.in_pieces(2, 50, run).unwrap());
+}
+
+#[test]
+fn every_interleaving_of_the_inbox_is_the_models() {
+    let of = Interleavings::from_env(2_000);
+    let ran = of.in_pieces(2, 50, |of| {
+        let inbox = EmbeddedEffects::new(of.seed);
+        Some(block_on(inbox_interleavings(&inbox, of)))
+    });
+    println!("{}", ran.unwrap());
 }

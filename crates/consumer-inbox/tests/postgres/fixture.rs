@@ -8,7 +8,7 @@ use consumer_inbox::conformance::{EntityFixture, Fixture, InboxFixture, Named};
 use consumer_inbox::{CasError, Inbox, Part, PgInbox, PgOptions, PgStore, PgTx, Scope, StoreError};
 use tokio_postgres::{Client, NoTls};
 
-use super::common::TestClock;
+use super::common::{TestClock, matrix};
 use super::servers;
 
 pub struct Pg<S> {
@@ -92,6 +92,10 @@ impl<S: Send + Sync + 'static> Named for Pg<S> {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("postgres", case)
     }
 }
 

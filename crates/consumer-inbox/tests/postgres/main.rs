@@ -13,8 +13,9 @@ mod fixture;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod special;
+mod together;
 
-use consumer_inbox::conformance::{Interleavings, block_on, interleavings};
+use consumer_inbox::conformance::{Interleavings, block_on, inbox_interleavings, interleavings};
 
 mod dedup {
     use super::fixture::store;
@@ -31,12 +32,29 @@ mod entities {
     consumer_inbox::entity_conformance!(inbox);
 }
 
+/// On four threads: each waits for the server most of the time.
 #[test]
 fn every_interleaving_is_the_models() {
-    block_on(async {
-        if let Some(fixture) = fixture::store().await {
-            let of = Interleavings::from_env(200);
-            println!("{}", interleavings(&fixture, of).await);
-        }
-    });
+    let run = |of| {
+        block_on(async {
+            let fixture = fixture::store().await?;
+            Some(interleavings(&fixture, of).await)
+        })
+    };
+    if let Some(ran) = Interleavings::from_env(200).in_pieces(4, 50, run) {
+        println!("{ran}");
+    }
+}
+
+#[test]
+fn every_interleaving_of_the_inbox_is_the_models() {
+    let run = |of| {
+        block_on(async {
+            let fixture = fixture::inbox().await?;
+            Some(inbox_interleavings(&fixture, of).await)
+        })
+    };
+    if let Some(ran) = Interleavings::from_env(100).in_pieces(4, 25, run) {
+        println!("{ran}");
+    }
 }

@@ -400,3 +400,21 @@ fn no_id_runs_again_between_a_claim_and_a_sweep_that_wait_for_each_other() {
         println!("case 73 postgres, a claim during a sweep: ok");
     });
 }
+
+#[test]
+fn tables_of_an_older_version_are_migrated_and_each_database_has_its_own_sender() {
+    block_on(async {
+        let Some(server) = servers::postgres() else {
+            return;
+        };
+        let old = schema(&server.config()).await;
+        let db = client(&old).await;
+        let first = &sql::schema::MIGRATIONS[0];
+        db.batch_execute(first.postgres).await.unwrap();
+        let open = async |config: &str| PgInbox::connect(config, PgOptions::new()).await.unwrap();
+        let (migrated, again) = (open(&old).await, open(&old).await);
+        assert_eq!(migrated.sender(), again.sender());
+        let other = open(&schema(&server.config()).await).await;
+        assert_ne!(migrated.sender(), other.sender());
+    });
+}

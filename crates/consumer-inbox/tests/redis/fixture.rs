@@ -7,7 +7,7 @@ use std::time::Duration;
 use consumer_inbox::conformance::{Fixture, Named};
 use consumer_inbox::{RedisOptions, RedisStore, Scope};
 
-use super::common::TestClock;
+use super::common::{TestClock, matrix};
 use super::servers::{self, Cut, Proxy, fresh_name};
 
 pub struct Redis {
@@ -62,6 +62,10 @@ impl Named for Redis {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("redis", case)
     }
 }
 

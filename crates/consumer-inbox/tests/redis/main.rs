@@ -22,12 +22,16 @@ mod dedup {
     consumer_inbox::dedup_store_conformance!(store);
 }
 
+/// On four threads: each waits for the server most of the time.
 #[test]
 fn every_interleaving_is_the_models() {
-    block_on(async {
-        if let Some(fixture) = fixture::store().await {
-            let of = Interleavings::from_env(2_000);
-            println!("{}", interleavings(&fixture, of).await);
-        }
-    });
+    let run = |of| {
+        block_on(async {
+            let fixture = fixture::store().await?;
+            Some(interleavings(&fixture, of).await)
+        })
+    };
+    if let Some(ran) = Interleavings::from_env(2_000).in_pieces(4, 250, run) {
+        println!("{ran}");
+    }
 }

@@ -67,6 +67,10 @@ impl Inbox for Counted {
         self.inbox.forwarded(through).await
     }
 
+    fn sender(&self) -> String {
+        self.inbox.sender()
+    }
+
     async fn sweep(&self, below: &Horizon, max: usize) -> Result<usize, StoreError> {
         self.inbox.sweep(below, max).await
     }

@@ -157,7 +157,7 @@ impl Inbox for Deaf {
         Err(StoreError::Unavailable)
     }
 
-    fn sender(&self) -> Option<String> {
+    fn sender(&self) -> String {
         self.0.sender()
     }
 

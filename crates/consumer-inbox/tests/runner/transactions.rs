@@ -246,3 +246,38 @@ async fn what_is_parked_above_the_position_is_one_dead_letter_when_it_comes_agai
     let why = [(2, "mismatch".to_owned()), (3, "missing-id".to_owned())];
     assert_eq!(letters(&engine), why);
 }
+
+fn invoices(engine: &Engine) -> u64 {
+    let topic = engine.topic("invoices").unwrap();
+    topic.partition(0).unwrap().high_watermark()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_groups_over_one_store_send_each_record_once_and_a_new_store_sends_all() {
+    let (engine, inbox) = (engine(), inbox());
+    engine.ensure_topic("invoices", 1).unwrap();
+    let ids: Vec<String> = (0..50).map(|n| format!("A/{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    send(&engine, &ids).await;
+    let run = |group: &str, inbox: &MemoryInbox, sent: u64| {
+        let group = engine.group(group).topic("orders");
+        let consumer = Consumer::transactional(group, inbox.clone(), Emits(inbox.clone()));
+        let consumer = consumer.retry(retry(5)).no_dead_letter().build().unwrap();
+        let engine = engine.clone();
+        let all = async move { until("all is sent", || invoices(&engine) >= sent).await };
+        consumer.run(all)
+    };
+    let (billing, shipping) =
+        tokio::join!(run("billing", &inbox, 100), run("shipping", &inbox, 100));
+    // One may have been taken over from while it ended; the other has sent what was left.
+    assert!(
+        billing.is_ok() || shipping.is_ok(),
+        "{billing:?} {shipping:?}"
+    );
+    let left = inbox.outgoing(1_000).await.unwrap();
+    assert_eq!((invoices(&engine), left.len()), (100, 0));
+    // Its numbers begin at 1 again, which its sender has not sent.
+    let fresh = MemoryInbox::lossy(Arc::new(SystemClock));
+    run("third", &fresh, 150).await.unwrap();
+    assert_eq!(invoices(&engine), 150);
+}

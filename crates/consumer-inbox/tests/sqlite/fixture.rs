@@ -11,7 +11,7 @@ use consumer_inbox::{
 };
 use tempfile::TempDir;
 
-use super::common::TestClock;
+use super::common::{TestClock, matrix};
 
 pub struct Sqlite<S> {
     clock: TestClock,
@@ -67,15 +67,33 @@ pub async fn store() -> Option<Sqlite<SqliteStore>> {
     ))
 }
 
+fn connection_without_syncs(path: PathBuf) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let sql = "pragma journal_mode = wal; pragma synchronous = off";
+    connection.execute_batch(sql).unwrap();
+    connection
+}
+
 /// Without syncs, for many sequences.
-pub fn without_syncs() -> Sqlite<SqliteStore> {
+pub fn store_without_syncs() -> Sqlite<SqliteStore> {
     let open = |path, options: SqliteOptions| {
-        let connection = rusqlite::Connection::open(path).unwrap();
-        let sql = "pragma journal_mode = wal; pragma synchronous = off";
-        connection.execute_batch(sql).unwrap();
-        SqliteStore::over(connection, options.lossy()).unwrap()
+        SqliteStore::over(connection_without_syncs(path), options.lossy()).unwrap()
     };
     Sqlite::new(open, 1_000)
+}
+
+/// The same.
+pub async fn inbox_without_syncs() -> Sqlite<SqliteInbox> {
+    let open = |path, options: SqliteOptions| {
+        SqliteInbox::over(connection_without_syncs(path), options.lossy()).unwrap()
+    };
+    with_effects(Sqlite::new(open, 1_000)).await
+}
+
+async fn with_effects(fixture: Sqlite<SqliteInbox>) -> Sqlite<SqliteInbox> {
+    let made = fixture.get().run(|db| db.execute_batch(EFFECTS)).await;
+    made.unwrap();
+    fixture
 }
 
 pub async fn inbox() -> Option<Sqlite<SqliteInbox>> {
@@ -83,10 +101,7 @@ pub async fn inbox() -> Option<Sqlite<SqliteInbox>> {
         |path, options| SqliteInbox::open_with(path, options).unwrap(),
         1_000,
     );
-    let inbox = fixture.get();
-    let made = inbox.run(|db| db.execute_batch(EFFECTS)).await;
-    made.unwrap();
-    Some(fixture)
+    Some(with_effects(fixture).await)
 }
 
 impl<S: Send + Sync + 'static> Named for Sqlite<S> {
@@ -105,6 +120,10 @@ impl<S: Send + Sync + 'static> Named for Sqlite<S> {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("sqlite", case)
     }
 }
 

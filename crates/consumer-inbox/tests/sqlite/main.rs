@@ -12,9 +12,9 @@ mod crashes;
 mod fixture;
 mod special;
 
-use fixture::without_syncs;
+use fixture::{inbox_without_syncs, store_without_syncs};
 
-use consumer_inbox::conformance::{Interleavings, block_on, interleavings};
+use consumer_inbox::conformance::{Interleavings, block_on, inbox_interleavings, interleavings};
 
 mod dedup {
     use super::fixture::store;
@@ -34,16 +34,19 @@ mod entities {
 /// On four threads: each waits for its store most of the time.
 #[test]
 fn every_interleaving_is_the_models() {
-    let all = Interleavings::from_env(2_000);
-    std::thread::scope(|scope| {
-        for part in 0..4 {
-            let (first, end) = (all.runs * part / 4, all.runs * (part + 1) / 4);
-            let of = Interleavings {
-                runs: end - first,
-                seed: all.seed.wrapping_add(first),
-                ..all
-            };
-            scope.spawn(move || println!("{}", block_on(interleavings(&without_syncs(), of))));
-        }
-    });
+    let of = Interleavings::from_env(2_000);
+    let run = |of| Some(block_on(interleavings(&store_without_syncs(), of)));
+    println!("{}", of.in_pieces(4, 500, run).unwrap());
+}
+
+#[test]
+fn every_interleaving_of_the_inbox_is_the_models() {
+    let of = Interleavings::from_env(1_000);
+    let run = |of| {
+        block_on(async {
+            let inbox = inbox_without_syncs().await;
+            Some(inbox_interleavings(&inbox, of).await)
+        })
+    };
+    println!("{}", of.in_pieces(4, 250, run).unwrap());
 }

@@ -280,3 +280,23 @@ fn a_unique_row_is_new_the_same_or_another() {
         );
     });
 }
+
+#[test]
+fn tables_of_an_older_version_are_migrated_and_each_file_has_its_own_sender() {
+    block_on(async {
+        let directory = directory();
+        let path = |name: &str| directory.path().join(name);
+        let old = Connection::open(path("old.db")).unwrap();
+        let first = &sql::schema::MIGRATIONS[0];
+        old.execute_batch(first.sqlite).unwrap();
+        old.execute_batch("insert into oncelog_outbox (topic, headers) values ('invoices', x'')")
+            .unwrap();
+        drop(old);
+        let migrated = SqliteInbox::open(path("old.db")).unwrap();
+        assert_eq!(migrated.outgoing(9).await.unwrap().len(), 1);
+        let again = SqliteInbox::open(path("old.db")).unwrap();
+        assert_eq!(migrated.sender(), again.sender());
+        let other = SqliteInbox::open(path("other.db")).unwrap();
+        assert_ne!(migrated.sender(), other.sender());
+    });
+}

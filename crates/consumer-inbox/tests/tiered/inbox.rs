@@ -12,9 +12,9 @@ use consumer_inbox::{
 use redis::AsyncCommands as _;
 use tokio_postgres::Client;
 
-use super::common::TestClock;
 use super::common::child;
 use super::common::records::{Consumer, consume, delivery, part};
+use super::common::{TestClock, matrix};
 use super::pg::{self, EFFECTS, ONE_MORE, schema};
 use super::servers::{self, Proxy, fresh_name};
 
@@ -78,6 +78,10 @@ impl Named for World {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("tiered", case)
     }
 }
 

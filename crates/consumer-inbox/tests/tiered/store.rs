@@ -10,8 +10,8 @@ use consumer_inbox::{
 };
 use redis::AsyncCommands as _;
 
-use super::common::TestClock;
 use super::common::records::delivery;
+use super::common::{TestClock, matrix};
 use super::pg::schema;
 use super::servers::{self, Proxy, fresh_name};
 
@@ -62,6 +62,10 @@ impl Named for World {
     fn is_durable(&self) -> bool {
         true
     }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("tiered", case)
+    }
 }
 
 impl Fixture for World {
@@ -91,14 +95,13 @@ mod suite {
     consumer_inbox::dedup_store_conformance!(world);
 }
 
+/// On four threads: each waits for the servers most of the time.
 #[test]
 fn every_interleaving_is_the_models() {
-    block_on(async {
-        if let Some(world) = world().await {
-            let of = Interleavings::from_env(50);
-            println!("{}", interleavings(&world, of).await);
-        }
-    });
+    let run = |of| block_on(async { Some(interleavings(&world().await?, of).await) });
+    if let Some(ran) = Interleavings::from_env(100).in_pieces(4, 25, run) {
+        println!("{ran}");
+    }
 }
 
 #[test]

@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use consumer_inbox::conformance::{EntityFixture, InboxFixture, Named};
+use consumer_inbox::conformance::{
+    EntityFixture, InboxFixture, Interleavings, Named, block_on, inbox_interleavings,
+};
 use consumer_inbox::{
     Amount, CasError, Change, EntityStore, Expect, Inbox, Part, PgInbox, PgOptions, RedisInbox,
     RedisOptions, RedisTx, Scope, StoreError,
 };
+use redis::AsyncCommands as _;
 
-use super::common::TestClock;
+use super::common::{TestClock, matrix};
 use super::pg::schema;
 use super::servers::{self, fresh_name};
 
@@ -69,6 +72,10 @@ impl Named for World {
     fn is_durable(&self) -> bool {
         true
     }
+
+    fn applies(&self, case: &str) -> Option<bool> {
+        matrix::applies("write-behind", case)
+    }
 }
 
 impl InboxFixture for World {
@@ -94,6 +101,22 @@ impl InboxFixture for World {
     fn waits(&self) -> bool {
         true
     }
+
+    async fn write_behind(&self, max: usize) -> Option<usize> {
+        let written = self.inbox().write_behind().sync(max).await;
+        Some(written.unwrap())
+    }
+
+    // Of one inbox alone: the server is the other tests', too.
+    async fn lose(&self) {
+        let mut redis = super::redis_at(&self.url).await;
+        let digest = blake3::hash(self.name.as_bytes()).to_hex();
+        let pattern = format!("oncelog:?behind:{}?:*", &digest[..32]);
+        let keys: Vec<Vec<u8>> = redis.keys(pattern).await.unwrap();
+        if !keys.is_empty() {
+            let () = redis.del(keys).await.unwrap();
+        }
+    }
 }
 
 impl EntityFixture for World {
@@ -107,6 +130,15 @@ impl EntityFixture for World {
 
     async fn commit(&self, entities: RedisTx) -> Result<(), CasError> {
         Ok(self.inbox().commit(entities, 0).await?)
+    }
+}
+
+/// On four threads: each waits for the servers most of the time.
+#[test]
+fn every_interleaving_of_the_inbox_is_the_models() {
+    let run = |of| block_on(async { Some(inbox_interleavings(&world().await?, of).await) });
+    if let Some(ran) = Interleavings::from_env(100).in_pieces(4, 25, run) {
+        println!("{ran}");
     }
 }
 

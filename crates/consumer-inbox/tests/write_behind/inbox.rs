@@ -15,7 +15,7 @@ use super::common::child;
 use super::common::records::{Consumer, consume, delivery, part};
 use super::fixture::{add_one, count};
 use super::pg::{self, schema};
-use super::servers::{self, Redis, fresh_name};
+use super::servers::{self, Cut, Proxy, Redis, fresh_name};
 
 /// One that consumes: each record adds one to an entity of several, and sends a record.
 struct Billing {
@@ -119,6 +119,41 @@ async fn keys_like(url: &str, name: &str, end: &str) -> String {
     let pattern = format!("oncelog:?behind:{}?:{end}*", &digest[..32]);
     let keys: Vec<String> = redis.keys(pattern).await.unwrap();
     keys.into_iter().next().unwrap()
+}
+
+#[test]
+fn case_34_the_connection_is_cut_around_the_commit() {
+    block_on(async {
+        let Some(redis) = servers::redis() else {
+            return;
+        };
+        let proxy = Proxy::to(redis.port());
+        let url = format!("redis://127.0.0.1:{}", proxy.port());
+        let Some((billing, ..)) = Billing::fresh(&url).await else {
+            return;
+        };
+        // A server that has not heard of a script yet is called twice.
+        assert_eq!(billing.consume(0..1).await, 1);
+        for (n, cut, was_done) in [(1, Cut::Reply, true), (2, Cut::Request, false)] {
+            let x = delivery(&format!("x {n}"), n);
+            let mut tx = billing.inbox.begin(&part(), 1).await.unwrap();
+            let answer = billing.inbox.admit(&mut tx, &x).await.unwrap();
+            assert_eq!(answer, Admission::Run(()));
+            let name = format!("x {n}");
+            billing.effect(&mut tx, &name).await.unwrap();
+            let done = Settlement::Done(None);
+            billing.inbox.settle(&mut tx, &x, done).await.unwrap();
+            proxy.cut(cut, b"EVALSHA");
+            let lost = billing.inbox.commit(tx, n + 1).await;
+            assert!(matches!(lost, Err(StoreError::Unknown)), "{lost:?}");
+            // Its own lock, if nothing was written, is given back by the transaction that was dropped.
+            assert_eq!(consume(&billing, &x).await.unwrap(), !was_done);
+            assert_eq!(count(&billing.inbox, &format!("sum {n}")).await, 1);
+        }
+        billing.sync().await;
+        assert_eq!(billing.stored().await, expected(3));
+        println!("case 34 redis with postgres behind: ok");
+    });
 }
 
 #[test]
@@ -342,7 +377,7 @@ fn an_id_whose_lock_was_lost_is_still_committed_once() {
 }
 
 #[test]
-fn an_older_copy_of_either_is_noticed() {
+fn case_45_an_older_copy_of_either_is_noticed() {
     block_on(async {
         let Some(redis) = servers::redis() else {
             return;

@@ -6,6 +6,7 @@ mod backup;
 mod bad_input;
 mod demo;
 mod demo_consumer;
+mod demo_stores;
 mod groups;
 mod harness;
 mod help;

@@ -454,7 +454,7 @@ impl Inbox for RedisInbox {
         self.shared.database.forwarded(through).await
     }
 
-    fn sender(&self) -> Option<String> {
+    fn sender(&self) -> String {
         self.shared.database.sender()
     }
 

@@ -28,15 +28,16 @@ if state then
   other = found[9] ~= record[2] or found[10] ~= record[4] or found[11] ~= record[6] or found[12] ~= record[8]
 end
 
--- The id goes with the newest record that carried it.
-local function follow()
+-- The id goes with the newest record that carried it: what that has is added to the fields to write.
+local function follow(fields)
   if not (newer and other) then
     return
   end
   for at = 1, 7, 2 do
     if record[at + 1] then
-      redis.call('HSET', id, record[at], record[at + 1])
-    else
+      fields[#fields + 1] = record[at]
+      fields[#fields + 1] = record[at + 1]
+    elseif state then
       redis.call('HDEL', id, record[at])
     end
   end
@@ -51,12 +52,23 @@ local function follow()
   end
 end
 
+local function seen()
+  local fields = {}
+  follow(fields)
+  if #fields > 0 then
+    redis.call('HSET', id, unpack(fields))
+  end
+end
+
 local function busy(with_token, with_attempt, with_prior)
   local til = now + lease
-  redis.call('HSET', id, 's', 'b', 't', with_token, 'n', with_attempt, 'p', with_prior, 'o', owner,
-    'a', num(til), 'f', fingerprint)
-  redis.call('HDEL', id, 'r')
-  follow()
+  local fields = { 's', 'b', 't', with_token, 'n', with_attempt, 'p', with_prior, 'o', owner,
+    'a', num(til), 'f', fingerprint }
+  if found[8] then
+    redis.call('HDEL', id, 'r')
+  end
+  follow(fields)
+  redis.call('HSET', id, unpack(fields))
   expire(id, ttl, now, math.max(til, tonumber(record[2] or '0'), tonumber(found[9] or '0')))
 end
 
@@ -74,7 +86,11 @@ local function grant(with_attempt, with_prior)
   end
   local last = math.max(tonumber(of_scope[1] or '0'), tonumber(token or '0'))
   local next_token = num(math.max(last + 1, us))
-  redis.call('HSET', scope, 'token', next_token, 'run', run, 'born', born, 'doubt', num(doubt))
+  if of_scope[3] == run and of_scope[4] == num(doubt) and of_scope[5] == born then
+    redis.call('HSET', scope, 'token', next_token)
+  else
+    redis.call('HSET', scope, 'token', next_token, 'run', run, 'born', born, 'doubt', num(doubt))
+  end
   busy(next_token, num(with_attempt), with_prior)
   return { 'run', next_token, num(with_attempt), with_prior, born }
 end
@@ -93,7 +109,7 @@ if found[7] ~= fingerprint then
   return { 'mismatch', found[7] }
 end
 if state == 'd' then
-  follow()
+  seen()
   if found[8] then
     return { 'done', token, found[8] }
   end
@@ -101,7 +117,7 @@ if state == 'd' then
 end
 if state == 'p' then
   if not redrive then
-    follow()
+    seen()
     return { 'parked' }
   end
   return grant(1, 'p')

@@ -12,10 +12,10 @@ if found[1] then
     return { 'stale', found[1] }
   end
 end
-redis.call('HSET', KEYS[1], 'guard', guard, 'source', source)
 if value then
-  redis.call('HSET', KEYS[1], 'value', value)
+  redis.call('HSET', KEYS[1], 'guard', guard, 'source', source, 'value', value)
 else
+  redis.call('HSET', KEYS[1], 'guard', guard, 'source', source)
   redis.call('HDEL', KEYS[1], 'value')
 end
 return { 'applied' }

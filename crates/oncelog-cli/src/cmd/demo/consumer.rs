@@ -7,19 +7,19 @@ mod drive;
 mod naive;
 mod publish;
 mod report;
+mod stores;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use oncelog::inbox::{EmbeddedInbox, Inbox, MemoryInbox};
-use oncelog::{Create, Engine, SystemClock, TopicConfig};
+use oncelog::{Create, Engine, TopicConfig};
 
 use self::careful::Careful;
 use self::drive::{Counts, Drive};
 use self::naive::Naive;
 use self::report::Report;
+use self::stores::Stored;
 use super::Place;
-use crate::args::{Common, Demo, Store};
+use crate::args::{Common, Demo};
 use crate::batches;
 use crate::cmd::open_to_write;
 use crate::dice::random_seed;
@@ -88,6 +88,7 @@ struct Run<'a> {
 
 pub(super) fn run(args: &Demo, common: &Common, interrupt: &Interrupt) -> anyhow::Result<()> {
     let begun = Instant::now();
+    let url = stores::url(args)?;
     let place = Place::new(common.data.clone())?;
     let run = Run {
         args,
@@ -104,18 +105,15 @@ pub(super) fn run(args: &Demo, common: &Common, interrupt: &Interrupt) -> anyhow
     let republished = publish::publish(&run, &progress)?;
     drop(progress);
     let records = run.orders + republished;
-    let counts = match args.store {
-        Store::Embedded => run.careful(EmbeddedInbox::open(engine, "demo")?, records)?,
-        Store::Memory => run.careful(MemoryInbox::lossy(Arc::new(SystemClock)), records)?,
-    };
-    let sum = run.read_back()?.sum();
+    let (counts, effects) = stores::consume(&run, &place.path, url, records)?;
+    let sum = effects.sum();
     let progress = run.progress("naive run, consume", records);
     let mut naive = Naive::new(Effects::none(run.orders)?);
     let naive_counts = Drive::new(&run, "naive", &progress)?.through(&mut naive)?;
     drop(progress);
     engine.close()?;
     let report = Report {
-        store: args.store,
+        store: args.store.store,
         seed: run.seed,
         orders: run.orders,
         republished,
@@ -132,12 +130,11 @@ impl Run<'_> {
         Progress::start(what, Unit::Records, Some(records), self.is_shown)
     }
 
-    fn careful<I: Inbox>(&self, inbox: I, records: u64) -> anyhow::Result<Counts> {
+    fn careful<I: Stored>(&self, inbox: I, records: u64) -> anyhow::Result<(Counts, Effects)> {
         let progress = self.progress("consume", records);
         let mut careful = Careful::new(self, inbox)?;
-        let counts = Drive::new(self, "careful", &progress)?.through(&mut careful)?;
-        careful.forward()?;
-        Ok(counts)
+        let counts = Drive::new(self, careful::GROUP, &progress)?.through(&mut careful)?;
+        Ok((counts, careful.effects()?))
     }
 
     /// The effects that are in the log.

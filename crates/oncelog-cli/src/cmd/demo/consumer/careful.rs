@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use oncelog::inbox::{Admission, Delivery, IdPolicy, Inbox, Outgoing, Part, Settlement};
+use oncelog::inbox::{Admission, Delivery, IdPolicy, Part, Settlement};
 use oncelog::{Member, Producer, Record};
 
 use super::drive::{Act, Point};
-use super::{EFFECTS, ORDERS, Run};
+use super::stores::Stored;
+use super::{Effects, ORDERS, Run};
 use crate::exit::Stop;
 
-const GROUP: &str = "careful";
+pub(super) const GROUP: &str = "careful";
 /// Outgoing records that are forwarded at a time.
 const FORWARD: usize = 2_000;
 
@@ -23,7 +24,7 @@ pub(super) struct Careful<'a, I> {
     parts: BTreeMap<u32, (Part, u64)>,
 }
 
-impl<'a, I: Inbox> Careful<'a, I> {
+impl<'a, I: Stored> Careful<'a, I> {
     pub(super) fn new(run: &'a Run<'a>, inbox: I) -> anyhow::Result<Careful<'a, I>> {
         Ok(Careful {
             run,
@@ -34,8 +35,23 @@ impl<'a, I: Inbox> Careful<'a, I> {
         })
     }
 
+    /// Every effect there is.
+    pub(super) fn effects(&mut self) -> anyhow::Result<Effects> {
+        self.forward()?;
+        match self.run.wait(self.inbox.effects())? {
+            None => self.run.read_back(),
+            Some(values) => {
+                let mut effects = Effects::none(self.run.orders)?;
+                for value in values {
+                    effects.add(&value)?;
+                }
+                Ok(effects)
+            }
+        }
+    }
+
     /// Takes all effects that are committed to their topic.
-    pub(super) fn forward(&mut self) -> anyhow::Result<()> {
+    fn forward(&mut self) -> anyhow::Result<()> {
         loop {
             let outgoing = self.run.wait(self.inbox.outgoing(FORWARD))?;
             let Some((last, _)) = outgoing.last() else {
@@ -53,7 +69,7 @@ impl<'a, I: Inbox> Careful<'a, I> {
     }
 }
 
-impl<I: Inbox> Act for Careful<'_, I> {
+impl<I: Stored> Act for Careful<'_, I> {
     // The inbox's position counts: what it has committed was only not acknowledged.
     fn begin(&mut self, member: &Member) -> anyhow::Result<()> {
         for partition in member.assigned().into_iter().map(|(_, p, _)| p) {
@@ -110,12 +126,8 @@ impl<I: Inbox> Act for Careful<'_, I> {
             if dies(Point::C1) {
                 return Ok(());
             }
-            let effect = Outgoing {
-                topic: EFFECTS.into(),
-                value: known.value().cloned(),
-                ..Outgoing::default()
-            };
-            run.wait(inbox.emit(&mut tx, effect))?;
+            let value = known.value().cloned().unwrap_or_default();
+            run.wait(inbox.effect(&mut tx, value))?;
             if dies(Point::C2) {
                 return Ok(());
             }
