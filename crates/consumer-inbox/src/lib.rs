@@ -167,6 +167,8 @@ pub use runner::{
     OnUnknown, Order, Policy, Retry, RunError, Runner, Summary, Transactional,
 };
 #[cfg(feature = "sqlite")]
+pub use rusqlite;
+#[cfg(feature = "sqlite")]
 pub use sqlite::{
     EffectError, EffectResult, Rusqlite, SqliteEffect, SqliteInbox, SqliteOptions, SqliteStore,
     SqliteTx, sqlite_effect,

@@ -189,6 +189,33 @@
 //! # Ok::<(), oncelog::Error>(())
 //! ```
 //!
+//! # Consumer groups
+//!
+//! Members of a group share its partitions. What is not acknowledged before its visibility ends is delivered again, also after a
+//! crash; an owner that lost its partition is refused.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use oncelog::Engine;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let engine = Engine::in_memory();
+//! # engine.ensure_topic("orders", 1)?;
+//! # engine.producer().open()?.append(oncelog::Record::to("orders").value("two shirts")).await?;
+//! let member = engine.group("billing").topic("orders").join().await?;
+//! for delivery in member.poll(100, Duration::from_secs(30)).await? {
+//!     println!("{} for the {}. time", delivery.record().offset(), delivery.deliveries());
+//!     delivery.ack().await?;                                          // or `nack`, `extend`, `park`
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A record may come again all the same: the acknowledgement got lost, or the same fact was published twice. With the feature `inbox`, stores of
+//! business ids let the effect happen once; with `inbox-runner`, a consumer does all of this around your handler. See the crate's module `inbox`.
+//!
 //! # Errors
 //!
 //! One enum for each operation, and [`Error`](crate::Error), their sum. It answers by method what

@@ -39,7 +39,8 @@ impl SqliteTx {
         }
     }
 
-    /// Runs your statements on the connection's thread. Neither commit nor roll back there: the savepoint of the delivery is open.
+    /// Runs your statements on the connection's thread, and returns what they return: a `rusqlite::Result` comes back inside of the outer one.
+    /// Neither commit nor roll back there: the savepoint of the delivery is open. Types are those of [`rusqlite`](crate::rusqlite).
     ///
     /// # Errors
     /// [`StoreError::Misuse`] if the transaction has ended.
