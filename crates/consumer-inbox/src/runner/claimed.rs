@@ -241,10 +241,11 @@ impl<S: DedupStore, H: Handler<ClaimCx>> Claimed<S, H> {
                     self.settle(job, &held, verdict.settlement()).await?;
                     break;
                 }
-                // Somebody marks it just now.
+                // Somebody marks it just now, and soon has: the lease is only for one that died there.
                 Admission::Busy { retry_after } => {
                     n = n.saturating_add(1);
-                    job.pause(Some(retry_after), n).await?;
+                    let pause = retry_after.min(job.shared.pause(n));
+                    job.pause(Some(pause), n).await?;
                 }
                 Admission::Done(_) => {
                     if matches!(verdict, Verdict::Done(_)) {

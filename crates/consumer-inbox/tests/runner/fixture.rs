@@ -220,6 +220,8 @@ pub(crate) struct Noted<S> {
     pub(crate) sweeps: Arc<AtomicUsize>,
     /// So many claims are told so.
     pub(crate) busy: Arc<AtomicUsize>,
+    /// And to come again after that time.
+    pub(crate) retry_after: Duration,
 }
 
 impl<S> Noted<S> {
@@ -229,6 +231,7 @@ impl<S> Noted<S> {
             settled: Seen::default(),
             sweeps: Arc::default(),
             busy: Arc::default(),
+            retry_after: Duration::from_millis(5),
         }
     }
 
@@ -248,7 +251,7 @@ impl<S: DedupStore> DedupStore for Noted<S> {
             .busy
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if left.is_ok() {
-            let retry_after = Duration::from_millis(5);
+            let retry_after = self.retry_after;
             return Ok(Admission::Busy { retry_after });
         }
         self.store.claim(request).await

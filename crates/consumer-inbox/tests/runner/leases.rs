@@ -70,6 +70,22 @@ async fn case_24_two_at_once_both_happen_and_one_is_told() {
     assert_eq!(summary.unwrap().races, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_24_while_the_other_one_marks_it_is_soon_asked_again() {
+    let engine = engine();
+    send(&engine, &["A-1"]).await;
+    let mut store = Noted::new(memory());
+    store.busy.store(1, Ordering::SeqCst);
+    // As long as the other one's lease.
+    store.retry_after = Duration::from_secs(3_600);
+    let handler = Act(move |_: ClaimCx, _: Delivery| async { Ok(()) });
+    let group = engine.group("billing").topic("orders");
+    let consumer = Consumer::claimed(group, store, Policy::After, handler).no_dead_letter();
+    let runner = consumer.retry(retry(3)).build().unwrap();
+    let summary = runner.run(consumed(engine.clone())).await.unwrap();
+    assert_eq!((summary.runs, summary.done, summary.lapsed), (1, 1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn case_25_a_stalled_holder_is_fenced_and_does_not_acknowledge() {
     let (engine, store, seen) = (engine(), memory(), Seen::default());
