@@ -73,8 +73,16 @@ impl Server {
         script: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         let (mut connection, number) = self.connection().await?;
-        // One that the server does not know was not run: it is loaded, and sent again.
-        let answer = script.invoke_async(&mut connection).await;
+        // One that the server does not know was not run: it is loaded, and sent again; and once more if the server has forgotten it in between.
+        let mut answer = script.invoke_async(&mut connection).await;
+        for _ in 0..2 {
+            let is_unknown =
+                |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+            if !answer.as_ref().is_err_and(is_unknown) {
+                break;
+            }
+            answer = script.invoke_async(&mut connection).await;
+        }
         self.heard(answer, number).await
     }
 
@@ -187,7 +195,8 @@ fn failed(error: RedisError) -> (StoreError, bool) {
     match error.kind() {
         // Scripts write last, and the server looks whether it may write before the first write.
         ErrorKind::Server(
-            Server::ReadOnly
+            Server::NoScript
+            | Server::ReadOnly
             | Server::MasterDown
             | Server::BusyLoading
             | Server::ClusterDown
