@@ -269,20 +269,20 @@ impl Job {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            cut = self.beats(&[], lease, deadline_ms) => Err(cut),
+            cut = self.beats(std::slice::from_ref(self), lease, deadline_ms) => Err(cut),
         }
     }
 
-    /// Polls the `work` of this delivery and of others, without a lease.
+    /// Polls `work` without a lease, and keeps all of these deliveries this consumer's: its own is among them.
     pub(crate) async fn beating_for<T: Send>(
         &self,
-        others: &[Job],
+        kept: &[Job],
         work: impl Future<Output = T> + Send,
     ) -> Result<T, Cut> {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            cut = self.beats(others, &NoLease, u64::MAX) => Err(cut),
+            cut = self.beats(kept, &NoLease, u64::MAX) => Err(cut),
         }
     }
 
@@ -294,7 +294,17 @@ impl Job {
         Ok(())
     }
 
-    async fn beats(&self, others: &[Job], lease: &impl Lease, mut deadline_ms: u64) -> Cut {
+    /// Keeps it this consumer's, unless the last heartbeat was a moment ago. If it is somebody else's, its own transaction finds out.
+    pub(crate) fn keep(&self) {
+        let (now_ms, settings) = (self.now_ms(), self.settings());
+        let beat_ms = self.until_ms.load(Ordering::Acquire);
+        let beat_ms = beat_ms.saturating_sub(millis(settings.visibility));
+        if now_ms >= beat_ms.saturating_add(millis(settings.renew_every / 2)) {
+            let _ = self.extend(now_ms);
+        }
+    }
+
+    async fn beats(&self, kept: &[Job], lease: &impl Lease, mut deadline_ms: u64) -> Cut {
         let settings = self.settings();
         let margin_ms = millis(settings.margin);
         loop {
@@ -314,8 +324,7 @@ impl Job {
             let Some(most) = left(asked_ms) else {
                 return Cut::Lapsed;
             };
-            let mut all = std::iter::once(self).chain(others);
-            if all.any(|job| job.extend(asked_ms).is_err()) {
+            if kept.iter().any(|job| job.extend(asked_ms).is_err()) {
                 count(&self.metrics().fenced);
                 return Cut::Gone;
             }

@@ -207,14 +207,15 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
         Ok(())
     }
 
-    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Fate>, Broken> {
+    // `kept`: the deliveries that stay this consumer's meanwhile.
+    async fn transaction(&self, jobs: &[Job], kept: &[Job]) -> Result<Vec<Fate>, Broken> {
         let Some((first, others)) = jobs.split_first() else {
             return Ok(Vec::new());
         };
         let delivery = &first.delivery;
         let mut tx = self.inbox.begin(delivery.part(), delivery.epoch()).await?;
         let all = self.all(jobs, &mut tx);
-        let all = match first.beating_for(others, all).await {
+        let all = match first.beating_for(kept, all).await {
             Ok(all) => all?,
             Err(cut) if others.is_empty() => return Ok(vec![first.cut(cut)]),
             // One of them, or all, belong to somebody else, or the consumer is to end.
@@ -226,13 +227,13 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
     }
 
     // A commit whose answer was lost is found by the next transaction, which is told that it is done.
-    async fn consume(&self, job: &Job) -> Fate {
+    async fn consume(&self, job: &Job, kept: &[Job]) -> Fate {
         if let Err(fate) = job.at(Point::C0).await {
             return fate;
         }
         let mut n = 0_u32;
         loop {
-            let error = match self.transaction(std::slice::from_ref(job)).await {
+            let error = match self.transaction(std::slice::from_ref(job), kept).await {
                 Ok(mut fates) => return fates.pop().unwrap_or(Fate::Lapse),
                 Err(Broken::Fate(fate)) => return fate,
                 Err(Broken::Store(error)) => error,
@@ -247,18 +248,21 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
     // When a transaction of several fails, each has one of its own: what is wrong with one of them, or with the store, is its own matter then.
     async fn consume_all(&self, jobs: &[Job]) -> Vec<Fate> {
         if jobs.len() > 1
-            && let Ok(fates) = self.transaction(jobs).await
+            && let Ok(fates) = self.transaction(jobs, jobs).await
         {
             return fates;
         }
         let mut fates = Vec::with_capacity(jobs.len());
         let (mut blocked, mut is_stopped) = (Blocked::default(), false);
         for job in jobs {
+            // Each begins its heartbeat anew, and the log is told of all at the end.
+            jobs.iter().for_each(Job::keep);
             let fate = match is_stopped || blocked.has(job) {
                 true => Fate::back(),
-                false => self.consume(job).await,
+                false => self.consume(job, jobs).await,
             };
-            is_stopped |= matches!(fate, Fate::Stop(_));
+            // Nor does the store answer the next one, nor is that this consumer's.
+            is_stopped |= matches!(fate, Fate::Stop(_) | Fate::Lapse | Fate::Gone);
             let (is_acked, is_parked) = (matches!(fate, Fate::Ack), matches!(fate, Fate::Parked));
             blocked.note(job, is_acked, is_parked);
             fates.push(fate);

@@ -20,6 +20,8 @@ struct Counted {
     inbox: MemoryInbox,
     commits: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
+    /// The position whose commit is refused, once.
+    refused: Arc<AtomicUsize>,
 }
 
 impl Inbox for Counted {
@@ -51,6 +53,11 @@ impl Inbox for Counted {
     }
 
     async fn commit(&self, tx: MemoryTx, next: u64) -> Result<(), StoreError> {
+        let refused = self.refused.load(Ordering::SeqCst);
+        if refused > 0 && usize::try_from(next).is_ok_and(|next| next == refused) {
+            self.refused.store(0, Ordering::SeqCst);
+            return Err(StoreError::Conflict);
+        }
         self.inbox.commit(tx, next).await?;
         let nth = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         match nth == self.lost.load(Ordering::SeqCst) {
@@ -117,6 +124,7 @@ impl World {
                 inbox: MemoryInbox::lossy(Arc::new(SystemClock)),
                 commits: Arc::default(),
                 lost: Arc::default(),
+                refused: Arc::default(),
             },
             seen: Seen::default(),
         }
@@ -281,4 +289,24 @@ async fn of_a_parked_key_the_rest_is_parked_in_order() {
         (world.sum(), world.seen.all()),
         (2, vec!["A/0".to_owned(), "B/3".to_owned()])
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_its_own_transaction_after_a_refused_commit_is_still_this_consumers() {
+    let ids = ["A/0", "B/1", "C/2", "D/3", "E/4"];
+    let world = World::of(&ids).await;
+    world.inbox.refused.store(ids.len(), Ordering::SeqCst);
+    let act = |_| async {
+        tokio::time::sleep(VISIBILITY / 3).await;
+        Ok(())
+    };
+    let summary = world.run(act).await.unwrap();
+    // The first, the others together in vain, and each of them alone.
+    assert_eq!((world.sum(), summary.runs), (5, 9), "{summary:?}");
+    assert_eq!(
+        (summary.redeliveries, summary.fenced),
+        (0, 0),
+        "{summary:?}"
+    );
+    assert_eq!(world.commits(), 5);
 }
