@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::options::PgOptions;
-use super::queue::{Queue, Together, Unknown};
+use super::queue::{Queue, Together};
 use super::session::failed;
 use super::tx::PgTx;
 use crate::admission::Token;
@@ -77,28 +77,22 @@ pub(super) enum Claimed {
 pub(super) struct Claims {
     pub(super) pool: Pool,
     pub(super) options: PgOptions,
-    pub(super) queue: Queue<Claim, Result<Claimed, Unknown>>,
+    pub(super) queue: Queue<Claim, Claimed>,
 }
 
 impl Together for Claims {
     type Call = Claim;
-    type Answer = Result<Claimed, Unknown>;
+    type Answer = Claimed;
 
-    fn queue(&self) -> &Queue<Claim, Result<Claimed, Unknown>> {
+    fn queue(&self) -> &Queue<Claim, Claimed> {
         &self.queue
     }
 
-    async fn run(&self, calls: &[Claim]) -> Vec<Option<Self::Answer>> {
-        match self.claim(calls).await {
-            Ok(answers) => answers.into_iter().map(|one| one.map(Ok)).collect(),
-            Err(StoreError::Unknown) => vec![Some(Err(Unknown)); calls.len()],
-            Err(_) => vec![None; calls.len()],
-        }
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
-}
 
-impl Claims {
-    async fn claim(&self, calls: &[Claim]) -> Result<Vec<Option<Claimed>>, StoreError> {
+    async fn run(&self, tx: PgTx, calls: &[Claim]) -> Result<Vec<Option<Claimed>>, StoreError> {
         let mut order: Vec<&Claim> = calls.iter().collect();
         order.sort_by(|a, b| (&a.scope, &a.id).cmp(&(&b.scope, &b.id)));
         let scopes: Vec<&str> = order.iter().map(|call| &*call.scope).collect();
@@ -128,7 +122,6 @@ impl Claims {
         let mut of_scopes = scopes.clone();
         of_scopes.dedup();
         let of_scopes: [Arg<'_>; 1] = [(&of_scopes, Type::TEXT_ARRAY)];
-        let tx = PgTx::take(&self.pool).await?;
         let client = tx.client()?;
         let begin = self.options.begin_together();
         // In one flight, and one after another: what is behind an insertion sees what a sweep did that the insertion waited for.

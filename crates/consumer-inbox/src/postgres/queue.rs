@@ -3,9 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use deadpool_postgres::Pool;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::tx::PgTx;
+use crate::error::StoreError;
 
 /// The most calls of one transaction.
 const GROUP: usize = 64;
@@ -13,24 +19,31 @@ const GROUP: usize = 64;
 /// Transactions at the same time: while one waits for the disk, the next one is prepared.
 const WORKERS: usize = 2;
 
-/// The answer to a commit was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unknown;
+/// How long a transaction may take, which never waits long for a row: behind that its connection is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How calls of one kind are done.
 pub(super) trait Together: Send + Sync + 'static {
-    type Call: Send;
+    type Call: Send + Sync;
     type Answer: Send;
 
     fn queue(&self) -> &Queue<Self::Call, Self::Answer>;
 
-    /// Does what can be done in one transaction: an answer for each call, none for those that have to be done alone.
-    fn run(&self, calls: &[Self::Call]) -> impl Future<Output = Vec<Option<Self::Answer>>> + Send;
+    fn pool(&self) -> &Pool;
+
+    /// Does what can be done in one transaction, and ends it: an answer for each call, none for those that have to be done alone.
+    fn run(
+        &self,
+        tx: PgTx,
+        calls: &[Self::Call],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, StoreError>> + Send;
 }
+
+type Reply<A> = oneshot::Sender<Option<Result<A, StoreError>>>;
 
 struct Waiting<C, A> {
     call: C,
-    reply: oneshot::Sender<Option<A>>,
+    reply: Reply<A>,
 }
 
 pub(super) struct Queue<C, A>(Mutex<State<C, A>>);
@@ -50,7 +63,10 @@ impl<C, A> Default for Queue<C, A> {
 }
 
 /// Has a call done with others that came meanwhile. None if it has to be done alone, where nothing was changed or the same call may follow.
-pub(super) async fn ask<T: Together>(all: &Arc<T>, call: T::Call) -> Option<T::Answer> {
+pub(super) async fn ask<T: Together>(
+    all: &Arc<T>,
+    call: T::Call,
+) -> Option<Result<T::Answer, StoreError>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (reply, answer) = oneshot::channel();
     let is_needed = {
@@ -78,28 +94,80 @@ struct Worker<T: Together> {
 
 impl<T: Together> Worker<T> {
     async fn work(self) {
-        while let Some(group) = self.next() {
-            let (calls, replies): (Vec<_>, Vec<_>) =
-                group.into_iter().map(|one| (one.call, one.reply)).unzip();
-            let answers = self.all.run(&calls).await;
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                let _ = reply.send(answer);
+        while self.is_wanted() {
+            // First the connection, which may take long: who has given up by then is not served.
+            match PgTx::take(self.all.pool()).await {
+                Ok(tx) => self.serve(tx, self.group(GROUP)).await,
+                Err(error) => {
+                    for one in self.group(usize::MAX) {
+                        let _ = one.reply.send(for_all(&error));
+                    }
+                }
             }
         }
     }
 
-    fn next(&self) -> Option<Vec<Waiting<T::Call, T::Answer>>> {
+    async fn serve(&self, tx: PgTx, group: Vec<Waiting<T::Call, T::Answer>>) {
+        let (calls, mut replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|one| (one.call, one.reply)).unzip();
+        if calls.is_empty() {
+            tx.ended();
+            return;
+        }
+        let given_up = async {
+            for reply in &mut replies {
+                reply.closed().await;
+            }
+        };
+        // Dropped, a transaction takes its connection with it.
+        let answers = tokio::select! {
+            biased;
+            answers = timeout(PATIENCE, self.all.run(tx, &calls)) => answers,
+            () = given_up => return,
+        };
+        match answers.unwrap_or(Err(StoreError::Unknown)) {
+            Ok(answers) => {
+                for (reply, answer) in replies.into_iter().zip(answers) {
+                    let _ = reply.send(answer.map(Ok));
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    let _ = reply.send(for_all(&error));
+                }
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
         let mut state = self.all.queue().0.lock();
-        // Who has given up is not served.
         state.waiting.retain(|one| !one.reply.is_closed());
-        let most = GROUP.min(state.waiting.len());
-        if most == 0 {
+        let is_wanted = !state.waiting.is_empty();
+        if !is_wanted {
             // In one step with the look: who comes next needs another worker.
             state.workers -= 1;
             self.is_over.store(true, Ordering::Relaxed);
-            return None;
         }
-        Some(state.waiting.drain(..most).collect())
+        is_wanted
+    }
+
+    fn group(&self, most: usize) -> Vec<Waiting<T::Call, T::Answer>> {
+        let mut state = self.all.queue().0.lock();
+        state.waiting.retain(|one| !one.reply.is_closed());
+        let most = most.min(state.waiting.len());
+        state.waiting.drain(..most).collect()
+    }
+}
+
+/// What each is told of an error of all: whether to ask again, or to find out alone.
+fn for_all<A>(error: &StoreError) -> Option<Result<A, StoreError>> {
+    match error {
+        StoreError::Unknown => Some(Err(StoreError::Unknown)),
+        StoreError::Unavailable => Some(Err(StoreError::Unavailable)),
+        StoreError::Busy { retry_after } => Some(Err(StoreError::Busy {
+            retry_after: *retry_after,
+        })),
+        _ => None,
     }
 }
 

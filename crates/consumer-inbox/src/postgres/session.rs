@@ -106,7 +106,8 @@ impl<C: GenericClient + Sync> Session for Postgres<'_, C> {
         self.client.batch_execute(sql).await.map_err(failed)
     }
 
-    // The server takes them in this order, each when the one before is over.
+    // The server takes them in this order, each when the one before is over. Nothing is sent before the batch is answered: without a transaction a
+    // savepoint fails, and what is behind it would be committed by itself.
     async fn flight(
         &mut self,
         batch: &str,
@@ -120,13 +121,12 @@ impl<C: GenericClient + Sync> Session for Postgres<'_, C> {
                 None => Ok(Vec::new()),
             }
         };
-        let (begun, changed, found) = tokio::join!(
+        self.client.batch_execute(batch).await.map_err(failed)?;
+        let (changed, found) = tokio::join!(
             biased;
-            self.client.batch_execute(batch),
             self.client.execute_typed(change.0, &change_args),
             found,
         );
-        begun.map_err(failed)?;
         Ok((changed.map_err(failed)?, first(&found?)?))
     }
 

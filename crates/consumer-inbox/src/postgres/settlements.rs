@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 
 use super::claims::{Arg, get};
 use super::options::PgOptions;
-use super::queue::{Queue, Together, Unknown};
+use super::queue::{Queue, Together};
 use super::session::commit_failed;
 use super::tx::PgTx;
 use crate::admission::{Held, Settlement};
@@ -54,31 +54,22 @@ pub(super) struct Settled;
 pub(super) struct Settlements {
     pub(super) pool: Pool,
     pub(super) options: PgOptions,
-    pub(super) queue: Queue<Settle, Result<Settled, Unknown>>,
+    pub(super) queue: Queue<Settle, Settled>,
 }
 
 impl Together for Settlements {
     type Call = Settle;
-    type Answer = Result<Settled, Unknown>;
+    type Answer = Settled;
 
-    fn queue(&self) -> &Queue<Settle, Result<Settled, Unknown>> {
+    fn queue(&self) -> &Queue<Settle, Settled> {
         &self.queue
     }
 
-    async fn run(&self, calls: &[Settle]) -> Vec<Option<Self::Answer>> {
-        match self.settle(calls).await {
-            Ok(answers) => answers,
-            Err(StoreError::Unknown) => vec![Some(Err(Unknown)); calls.len()],
-            Err(_) => vec![None; calls.len()],
-        }
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
-}
 
-impl Settlements {
-    async fn settle(
-        &self,
-        calls: &[Settle],
-    ) -> Result<Vec<Option<Result<Settled, Unknown>>>, StoreError> {
+    async fn run(&self, tx: PgTx, calls: &[Settle]) -> Result<Vec<Option<Settled>>, StoreError> {
         // In one order of ids, so that no two transactions wait for each other.
         let mut order: Vec<&Settle> = calls.iter().collect();
         order.sort_by(|a, b| (&a.scope, &a.id).cmp(&(&b.scope, &b.id)));
@@ -96,7 +87,6 @@ impl Settlements {
             (&states, Type::INT8_ARRAY),
             (&results, Type::BYTEA_ARRAY),
         ];
-        let tx = PgTx::take(&self.pool).await?;
         let client = tx.client()?;
         let begin = format!("{}; {BY_KEY}", self.options.begin_together());
         // All in one flight: a commit behind a statement that failed rolls back.
@@ -124,7 +114,7 @@ impl Settlements {
             for (call, answer) in calls.iter().zip(&mut answers) {
                 let is_it = (&*call.scope, &*call.id, call.token) == (scope, id, token);
                 if is_it && call.state == state {
-                    *answer = Some(Ok(Settled));
+                    *answer = Some(Settled);
                 }
             }
         }

@@ -8,7 +8,7 @@ use deadpool_postgres::Pool;
 
 use super::claims::{Claim, Claimed, Claims};
 use super::options::PgOptions;
-use super::queue::{Queue, Unknown, ask};
+use super::queue::{Queue, ask};
 use super::session::Postgres;
 use super::settlements::{Settle, Settled, Settlements};
 use super::tx::PgTx;
@@ -96,7 +96,7 @@ impl DedupStore for PgStore {
                 prior: Prior::New,
             }),
             Some(Ok(Claimed::Expired)) => Admission::Expired,
-            Some(Err(Unknown)) => return Err(StoreError::Unknown),
+            Some(Err(error)) => return Err(error),
             None => self.claim_alone(&request).await?,
         };
         if matches!(answer, Admission::Run(_)) {
@@ -116,7 +116,7 @@ impl DedupStore for PgStore {
         hit(Point::C3).await?;
         match ask(&self.settlements, Settle::of(held, &how)?).await {
             Some(Ok(Settled)) => {}
-            Some(Err(Unknown)) => return Err(StoreError::Unknown),
+            Some(Err(error)) => return Err(error),
             None => self.settle_alone(held, how).await?,
         }
         hit(Point::C4).await

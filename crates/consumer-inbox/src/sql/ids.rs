@@ -79,7 +79,7 @@ pub(crate) async fn claim_at<T: SqlTx>(
     Err(StoreError::Conflict)
 }
 
-/// The same behind a savepoint, in one flight where the id is new.
+/// The same behind a savepoint; insertion and floor in one flight where the id is new.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) async fn claim_behind<S: Session>(
     session: &mut S,

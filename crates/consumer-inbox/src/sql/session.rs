@@ -81,7 +81,7 @@ pub(crate) trait Session: SqlTx {
     fn batch(&mut self, sql: &str) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Runs statements without arguments, one that changes rows, and perhaps a query of the columns of [`Answer`], one after another: how many rows that
-    /// one changed, and the query's first row. A driver that can sends all before the first is answered.
+    /// one changed, and the query's first row. A driver that can sends the query before the change is answered.
     fn flight(
         &mut self,
         batch: &str,

@@ -418,3 +418,19 @@ fn tables_of_an_older_version_are_migrated_and_each_database_has_its_own_sender(
         assert_ne!(migrated.sender(), other.sender());
     });
 }
+
+#[test]
+fn behind_a_rollback_of_the_handlers_no_id_is_taken() {
+    block_on(async {
+        let Some(World { inbox, .. }) = world(PgOptions::new()).await else {
+            return;
+        };
+        let x = delivery("x", 7);
+        let mut tx = inbox.begin(&part(), 1).await.unwrap();
+        tx.batch_execute("rollback").await.unwrap();
+        inbox.admit(&mut tx, &x).await.unwrap_err();
+        drop(tx);
+        let mut tx = inbox.begin(&part(), 1).await.unwrap();
+        assert_eq!(inbox.admit(&mut tx, &x).await.unwrap(), Admission::Run(()));
+    });
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use consumer_inbox::conformance::block_on;
 use consumer_inbox::{
-    Admission, DedupStore, Held, PgOptions, PgStore, Prior, Settlement, StoreError, Token,
+    Admission, DedupStore, Held, PgInbox, PgOptions, PgStore, Prior, Settlement, StoreError, Token,
 };
 
 use super::common::records::delivery;
@@ -104,5 +104,64 @@ fn calls_that_come_together_are_answered_each_for_itself() {
                 other => panic!("{n}: {other:?}"),
             }
         }
+    });
+}
+
+async fn store_and_pool(connections: usize) -> Option<(PgStore, PgInbox)> {
+    let config = schema(&servers::postgres()?.config()).await;
+    let options = || PgOptions::new().connections(connections);
+    let inbox = PgInbox::connect(&config, options()).await.unwrap();
+    let store = PgStore::over(inbox.pool().clone(), options());
+    Some((store.await.unwrap(), inbox))
+}
+
+#[test]
+fn a_claim_that_was_given_up_before_there_was_a_connection_is_not_made() {
+    block_on(async {
+        let Some((store, inbox)) = store_and_pool(1).await else {
+            return;
+        };
+        let x = delivery("x", 7);
+        let taken = inbox.pool().get().await.unwrap();
+        let soon = Duration::from_millis(100);
+        let given_up = tokio::time::timeout(soon, store.claim(x.claim(1, LONG))).await;
+        assert!(given_up.is_err());
+        drop(taken);
+        let held = store.claim(x.claim(2, LONG)).await.unwrap();
+        let held = held.granted().unwrap();
+        assert_eq!((held.attempt, held.prior), (1, Prior::New));
+    });
+}
+
+#[test]
+fn connections_that_hang_hold_up_those_alone_who_use_them() {
+    block_on(async {
+        let Some((store, inbox)) = store_and_pool(6).await else {
+            return;
+        };
+        let mut hung = Vec::new();
+        let both = [
+            inbox.pool().get().await.unwrap(),
+            inbox.pool().get().await.unwrap(),
+        ];
+        for connection in &both {
+            let row = connection.query_one("select pg_backend_pid()", &[]).await;
+            hung.push(row.unwrap().get::<_, i32>(0).to_string());
+        }
+        drop(both);
+        let signal = |which: &str| {
+            let mut kill = std::process::Command::new("kill");
+            assert!(kill.arg(which).args(&hung).status().unwrap().success());
+        };
+        signal("-STOP");
+        let soon = Duration::from_secs(2);
+        let mut answered = Vec::new();
+        for n in 0..4_u8 {
+            let x = delivery(&format!("id {n}"), u64::from(n));
+            let claim = tokio::time::timeout(soon, store.claim(x.claim(1, LONG))).await;
+            answered.push(claim.is_ok_and(|held| held.unwrap().granted().is_some()));
+        }
+        signal("-CONT");
+        assert_eq!(answered, [false, false, true, true]);
     });
 }
