@@ -136,6 +136,8 @@ impl Delivery {
     pub(crate) fn by_position(&self) -> Delivery {
         let mut named = self.clone();
         named.key.id = BizId::of_position(self.position());
+        // Of the id that it has, not of its place.
+        named.redrive = false;
         named
     }
 

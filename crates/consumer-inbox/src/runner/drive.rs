@@ -15,7 +15,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::error::RunError;
 use super::forgetting::forgetting;
 use super::job::{End, Job, Shared, Work, place};
-use super::lanes::{LaneId, Lanes, Next, Place};
+use super::lanes::{LaneId, Lanes, Place};
 use super::metrics::{Metrics, Summary, count};
 use super::outcome::{Cause, Trouble, trouble};
 use super::policy::KeyAfterPark;
@@ -83,7 +83,7 @@ impl<W: Work> Runner<W> {
             lanes: Lanes::new(shared.settings.order),
             tasks: JoinSet::new(),
             running: 0,
-            is_calm: false,
+            suspects: HashSet::new(),
             epochs: HashMap::new(),
             parked: HashSet::new(),
             shared: shared.clone(),
@@ -123,8 +123,8 @@ struct Drive<W> {
     tasks: JoinSet<Vec<Ended>>,
     /// Deliveries in the tasks.
     running: usize,
-    /// Whether what was polled last was delivered for the first time.
-    is_calm: bool,
+    /// What was delivered before its partition was taken over, and not tried since: one of them may have killed its process.
+    suspects: HashSet<Place>,
     /// Of the partitions that it has.
     epochs: HashMap<(Arc<str>, u32), u64>,
     /// Lanes of keys of which a record was parked.
@@ -155,9 +155,7 @@ impl<W: Work> Drive<W> {
                 Some(joined) = self.tasks.join_next() => self.joined(joined)?,
                 polled = member.poll(room, visibility), if room > 0 => {
                     self.assigned().await?;
-                    let polled = polled?;
-                    self.is_calm = polled.iter().all(|delivery| delivery.receipt().delivery == 1);
-                    for delivery in polled {
+                    for delivery in polled? {
                         self.accept(&delivery, polled_ms)?;
                     }
                 }
@@ -165,11 +163,21 @@ impl<W: Work> Drive<W> {
         }
     }
 
-    // No more than may start at once: what was delivered and waits has an attempt less if the process dies. While records come again that
-    // may have killed it, few go together with them.
-    fn room(&self) -> usize {
+    // No more than may start at once: what was delivered and waits has an attempt less if the process dies. As long as there are suspects, few
+    // go together with them.
+    fn room(&mut self) -> usize {
+        let member = &self.member;
+        // What retention deleted does not come.
+        self.suspects.retain(|(topic, partition, offset)| {
+            let position = member.position(topic, *partition);
+            position.is_some_and(|position| *offset >= position)
+        });
         let settings = &self.shared.settings;
-        let batch = if self.is_calm { settings.batch } else { 1 };
+        let batch = if self.suspects.is_empty() {
+            settings.batch
+        } else {
+            1
+        };
         let all = settings.concurrency.saturating_mul(batch);
         match self.lanes.queued() < WAITING_MAX.max(all) {
             true => all.saturating_sub(self.running),
@@ -193,21 +201,34 @@ impl<W: Work> Drive<W> {
             let known = self.epochs.get(&key).copied();
             let taken = match known == Some(epoch) {
                 true => Some(epoch),
-                false => self.take_over(&key.0, partition, epoch).await?,
+                false => {
+                    let open = self.member.open(&key.0, partition).into_iter();
+                    let open = open.map(|offset| (key.0.clone(), partition, offset));
+                    self.suspects.extend(open);
+                    self.take_over(&key.0, partition, epoch).await?
+                }
             };
             if let Some(epoch) = taken {
                 epochs.insert(key, epoch);
             }
         }
-        self.epochs = epochs;
+        let before = std::mem::replace(&mut self.epochs, epochs);
         let epochs = &self.epochs;
         let epoch = |topic: &Arc<str>, partition| epochs.get(&(topic.clone(), partition)).copied();
         self.lanes.retain(
             |(topic, partition, _), waiting| {
                 epoch(topic, *partition) == Some(waiting.0.receipt.epoch)
             },
-            |topic, partition| epoch(&topic.into(), partition).is_some(),
+            // In another epoch what was awaited comes, if at all, with all the others.
+            |topic, partition| {
+                let key = (topic.into(), partition);
+                epochs
+                    .get(&key)
+                    .is_some_and(|now| before.get(&key) == Some(now))
+            },
         );
+        self.suspects
+            .retain(|(topic, partition, _)| epoch(topic, *partition).is_some());
         let live = &self.shared.metrics.live;
         live.keep(|(topic, partition, _)| epoch(topic, *partition).is_some());
         Ok(())
@@ -307,7 +328,10 @@ impl<W: Work> Drive<W> {
         let settings = &self.shared.settings;
         while self.tasks.len() < settings.concurrency {
             // What failed before, or was being tried when a process died, is not to take others with it.
-            let joins = |Waiting(job): &Waiting| job.receipt.delivery == 1;
+            let suspects = &self.suspects;
+            let joins = |Waiting(job): &Waiting| {
+                job.receipt.delivery == 1 && !suspects.contains(&place(&job.receipt))
+            };
             let taken = self.lanes.take(settings.batch, joins);
             if taken.is_empty() {
                 return;
@@ -335,23 +359,24 @@ impl<W: Work> Drive<W> {
     fn joined(&mut self, joined: Result<Vec<Ended>, JoinError>) -> Result<(), RunError> {
         let ended = joined?;
         self.running -= ended.len();
-        // A lane waits for the first of its records that come again.
-        let mut lanes: Vec<(LaneId, Next)> = Vec::new();
+        // A lane waits for its records that come again.
+        let mut lanes: Vec<(LaneId, Vec<Place>)> = Vec::new();
         let mut places: HashMap<LaneId, usize> = HashMap::new();
         let live = &self.shared.metrics.live;
         for (lane, at, end) in ended {
+            // It was tried, and this process is there.
+            self.suspects.remove(&at);
             match &end {
                 End::Wait => live.stalled(at.clone()),
                 _ => live.goes_on(&at),
             }
             let place = *places.entry(lane).or_insert_with(|| {
-                lanes.push((lane, Next::Free));
+                lanes.push((lane, Vec::new()));
                 lanes.len() - 1
             });
             match end {
                 End::Free => {}
-                End::Wait if lanes[place].1 == Next::Free => lanes[place].1 = Next::Wait(at),
-                End::Wait => {}
+                End::Wait => lanes[place].1.push(at),
                 End::Parked => {
                     let settings = &self.shared.settings;
                     let is_key = matches!(lane, LaneId::Key(_));
@@ -362,8 +387,8 @@ impl<W: Work> Drive<W> {
                 End::Stop(error) => return Err(error),
             }
         }
-        for (lane, next) in lanes {
-            self.lanes.finished(lane, next);
+        for (lane, again) in lanes {
+            self.lanes.finished(lane, again);
         }
         Ok(())
     }

@@ -414,7 +414,8 @@ impl Job {
                 | GroupError::NotDelivered { .. },
             ) => {
                 count(&metrics.fenced);
-                End::Free
+                // Its deliveries are counted anew, or by somebody else.
+                self.over(End::Free)
             }
             Err(error) => End::Stop(error.into()),
         }

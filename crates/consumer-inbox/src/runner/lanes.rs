@@ -18,24 +18,38 @@ pub(crate) enum LaneId {
     Alone(u64),
 }
 
-/// What follows in a lane whose delivery ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Next {
-    Free,
-    /// The record comes again, and the others wait for it.
-    Wait(Place),
-}
-
 #[derive(Debug)]
 struct Lane<T> {
     queue: VecDeque<(Place, T)>,
     is_running: bool,
-    waits_for: Option<Place>,
+    /// Records that come again, and others wait for them.
+    waits_for: Vec<Place>,
 }
 
 impl<T> Lane<T> {
     fn is_ready(&self) -> bool {
-        !self.is_running && self.waits_for.is_none() && !self.queue.is_empty()
+        !self.is_running && self.front().is_some()
+    }
+
+    /// The first one, if none is awaited that goes before it: only later ones of its partition do not.
+    fn front(&self) -> Option<&(Place, T)> {
+        let is_later =
+            |at: &Place, front: &Place| (&at.0, at.1) == (&front.0, front.1) && at.2 > front.2;
+        let front = self.queue.front()?;
+        let is_free = self.waits_for.iter().all(|at| is_later(at, &front.0));
+        is_free.then_some(front)
+    }
+
+    /// Of one partition a lower offset goes first, also one that comes again late; one that was awaited goes before other partitions, too.
+    fn insert(&mut self, place: Place, item: T, was_awaited: bool) {
+        let is_same = |at: &Place| (&at.0, at.1) == (&place.0, place.1);
+        let goes_before = |at: &Place| match is_same(at) {
+            true => at.2 > place.2,
+            false => was_awaited,
+        };
+        let at = self.queue.iter().position(|(at, _)| goes_before(at));
+        let at = at.unwrap_or(self.queue.len());
+        self.queue.insert(at, (place, item));
     }
 }
 
@@ -69,7 +83,7 @@ impl<T> Lanes<T> {
 
     /// Whether a record must come again before others go on.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.lanes.values().any(|lane| lane.waits_for.is_some())
+        self.lanes.values().any(|lane| !lane.waits_for.is_empty())
     }
 
     fn lane_of(&mut self, place: &Place, key: Option<&[u8]>) -> LaneId {
@@ -91,23 +105,16 @@ impl<T> Lanes<T> {
         let lane = self.lanes.entry(id).or_insert_with(|| Lane {
             queue: VecDeque::new(),
             is_running: false,
-            waits_for: None,
+            waits_for: Vec::new(),
         });
         if let Some((_, old)) = lane.queue.iter_mut().find(|(at, _)| *at == place) {
             *old = item;
             return;
         }
         self.queued += 1;
-        if lane.waits_for.as_ref() == Some(&place) {
-            lane.waits_for = None;
-            lane.queue.push_front((place, item));
-        } else {
-            // Of one partition and key, a lower offset goes first, also one that comes again late.
-            let is_before = |at: &Place| at.0 == place.0 && at.1 == place.1 && at.2 > place.2;
-            let at = lane.queue.iter().position(|(at, _)| is_before(at));
-            let at = at.unwrap_or(lane.queue.len());
-            lane.queue.insert(at, (place, item));
-        }
+        let awaited = lane.waits_for.len();
+        lane.waits_for.retain(|at| *at != place);
+        lane.insert(place, item, lane.waits_for.len() < awaited);
         if lane.is_ready() && !self.ready.contains(&id) {
             self.ready.push_back(id);
         }
@@ -131,7 +138,7 @@ impl<T> Lanes<T> {
                     None => true,
                     Some(of) => (&of.0, of.1) == (topic, *partition) && join(item),
                 };
-                if !lane.queue.front().is_some_and(|(at, item)| fits(at, item)) {
+                if !lane.front().is_some_and(|(at, item)| fits(at, item)) {
                     break;
                 }
                 let Some(((topic, partition, _), item)) = lane.queue.pop_front() else {
@@ -155,25 +162,25 @@ impl<T> Lanes<T> {
         taken
     }
 
-    /// The lane's deliveries ended.
-    pub(crate) fn finished(&mut self, id: LaneId, next: Next) {
+    /// The lane's deliveries ended, and these records come again.
+    pub(crate) fn finished(&mut self, id: LaneId, again: Vec<Place>) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
         lane.is_running = false;
-        if let Next::Wait(place) = next
-            && !matches!(id, LaneId::Alone(_))
-        {
-            // It may have come again already.
-            let again = lane.queue.iter().position(|(at, _)| *at == place);
-            match again.and_then(|at| lane.queue.remove(at)) {
-                Some(found) => lane.queue.push_front(found),
-                None => lane.waits_for = Some(place),
+        if !matches!(id, LaneId::Alone(_)) {
+            for place in again {
+                // It may have come again already.
+                let found = lane.queue.iter().position(|(at, _)| *at == place);
+                match found.and_then(|at| lane.queue.remove(at)) {
+                    Some((place, item)) => lane.insert(place, item, true),
+                    None => lane.waits_for.push(place),
+                }
             }
         }
         if lane.is_ready() {
             self.ready.push_back(id);
-        } else if lane.queue.is_empty() && lane.waits_for.is_none() {
+        } else if lane.queue.is_empty() && lane.waits_for.is_empty() {
             self.lanes.remove(&id);
         }
     }
@@ -189,15 +196,15 @@ impl<T> Lanes<T> {
         for (id, lane) in &mut self.lanes {
             lane.queue.retain(|(place, item)| keep(place, item));
             queued += lane.queue.len();
-            let lost = lane.waits_for.take_if(|(topic, p, _)| !is_ours(topic, *p));
-            if lost.is_some() && lane.is_ready() {
+            lane.waits_for.retain(|(topic, p, _)| is_ours(topic, *p));
+            if lane.is_ready() && !self.ready.contains(id) {
                 freed.insert(*id);
             }
         }
         self.queued = queued;
         self.ready.extend(freed);
         self.lanes.retain(|_, lane| {
-            lane.is_running || lane.waits_for.is_some() || !lane.queue.is_empty()
+            lane.is_running || !lane.waits_for.is_empty() || !lane.queue.is_empty()
         });
     }
 
@@ -235,14 +242,14 @@ mod tests {
         }
         let (lane, first) = one(&mut lanes).unwrap();
         assert_eq!((first, all(&mut lanes)), (0, vec![2]));
-        lanes.finished(lane, Next::Wait(place(0)));
+        lanes.finished(lane, vec![place(0)]);
         assert!(lanes.is_waiting());
         assert_eq!(all(&mut lanes), []);
         lanes.push(place(0), Some(b"k"), 100);
         let mut seen = Vec::new();
         while let Some((lane, item)) = one(&mut lanes) {
             seen.push(item);
-            lanes.finished(lane, Next::Free);
+            lanes.finished(lane, Vec::new());
         }
         assert_eq!(seen, [100, 1, 3]);
         assert_eq!(lanes.queued(), 0);
@@ -255,7 +262,7 @@ mod tests {
         lanes.push(place(1), None, 1);
         let (lane, _) = one(&mut lanes).unwrap();
         lanes.push(place(0), None, 100);
-        lanes.finished(lane, Next::Wait(place(0)));
+        lanes.finished(lane, vec![place(0)]);
         assert!(!lanes.is_waiting());
         assert_eq!(one(&mut lanes).map(|(_, item)| item), Some(100));
     }
@@ -266,7 +273,7 @@ mod tests {
         lanes.push(place(0), None, 0);
         lanes.push(("other".into(), 0, 7), None, 7);
         let (lane, _) = one(&mut lanes).unwrap();
-        lanes.finished(lane, Next::Wait(place(0)));
+        lanes.finished(lane, vec![place(0)]);
         lanes.retain(|at, _| &*at.0 == "other", |topic, _| topic == "other");
         assert_eq!(one(&mut lanes).map(|(_, item)| item), Some(7));
     }
@@ -299,7 +306,7 @@ mod tests {
             let taken = lanes.take(max, |offset| *offset != 4);
             let offsets: Vec<_> = taken.iter().map(|(_, item)| *item).collect();
             for (lane, _) in taken {
-                lanes.finished(lane, Next::Free);
+                lanes.finished(lane, Vec::new());
             }
             offsets
         };
@@ -309,5 +316,29 @@ mod tests {
         assert_eq!(take(3), [4]);
         assert_eq!(take(3), []);
         assert_eq!(lanes.queued(), 0);
+    }
+
+    #[test]
+    fn of_several_that_come_again_none_is_overtaken() {
+        for order in [Order::ByKey, Order::Total] {
+            let mut lanes = Lanes::new(order);
+            for offset in 0..6 {
+                lanes.push(place(offset), Some(b"k"), offset);
+            }
+            let taken = lanes.take(4, |_| true);
+            lanes.finished(taken[0].0, vec![place(1), place(2), place(3)]);
+            assert_eq!(all(&mut lanes), []);
+            let mut seen = Vec::new();
+            // One after another, the last first.
+            for again in [3, 1, 2] {
+                lanes.push(place(again), Some(b"k"), 100 + again);
+                while let Some((lane, item)) = one(&mut lanes) {
+                    seen.push(item);
+                    lanes.finished(lane, Vec::new());
+                }
+            }
+            assert_eq!(seen, [101, 102, 103, 4, 5], "{order:?}");
+            assert!(!lanes.is_waiting());
+        }
     }
 }

@@ -30,11 +30,27 @@ pub(crate) async fn forwarding<W: Work>(work: Arc<W>, shared: Arc<Shared>) {
     }
 }
 
+/// How often the last records are tried to be sent: another group over the same store may take over in between.
+const TRIES: u32 = 5;
+
 /// Forwards what is left.
 ///
 /// # Errors
 /// [`RunError`]; the rest is forwarded by the next consumer of the inbox.
 pub(crate) async fn last_forward<W: Work>(work: &W, shared: &Shared) -> Result<(), RunError> {
-    while work.has_outbox() && work.forward(shared).await? > 0 {}
+    let mut failures = 0;
+    while work.has_outbox() {
+        match work.forward(shared).await {
+            Ok(0) => break,
+            Ok(_) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                if failures == TRIES {
+                    return Err(error);
+                }
+                sleep(shared.pause(failures)).await;
+            }
+        }
+    }
     Ok(())
 }

@@ -51,10 +51,22 @@ enum Came {
     Done,
     DoneBefore,
     Parked { is_dropped: bool },
+    ParkedBefore,
     Not(Fate),
 }
 
 impl Came {
+    fn busy(retry_after: Duration) -> Came {
+        Came::Not(Fate::Again {
+            after: retry_after.max(Duration::from_millis(1)),
+            is_counted: false,
+        })
+    }
+
+    fn is_parked(&self) -> bool {
+        matches!(self, Came::Parked { .. } | Came::ParkedBefore)
+    }
+
     fn is_committed(&self) -> bool {
         !matches!(self, Came::Not(_))
     }
@@ -74,6 +86,7 @@ impl Came {
                 }
                 Fate::Parked
             }
+            Came::ParkedBefore => Fate::Parked,
             Came::Not(fate) => fate,
         }
     }
@@ -110,9 +123,10 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
                 self.inbox.settle(tx, &named, Settlement::Parked).await?;
                 self.park(job, tx, cause).await
             }
-            // As old as that, it is not remembered, and may be parked again if the process dies.
-            Admission::Expired => self.park(job, tx, cause).await,
-            _ => Ok(Came::DoneBefore),
+            // As old as that, or under the place of another topic of that name, it is not remembered, and may be parked again if the process dies.
+            Admission::Expired | Admission::Mismatch { .. } => self.park(job, tx, cause).await,
+            Admission::Busy { retry_after } => Ok(Came::busy(retry_after)),
+            Admission::Done(_) | Admission::Parked => Ok(Came::ParkedBefore),
         }
     }
 
@@ -134,13 +148,9 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
         job.note(&answer, |()| Prior::New);
         match answer {
             Admission::Run(()) => {}
-            Admission::Done(_) | Admission::Parked => return Ok(Came::DoneBefore),
-            Admission::Busy { retry_after } => {
-                return Ok(Came::Not(Fate::Again {
-                    after: retry_after.max(Duration::from_millis(1)),
-                    is_counted: false,
-                }));
-            }
+            Admission::Done(_) => return Ok(Came::DoneBefore),
+            Admission::Parked => return Ok(Came::ParkedBefore),
+            Admission::Busy { retry_after } => return Ok(Came::busy(retry_after)),
             Admission::Mismatch { stored } => {
                 return self.park_by_position(job, tx, &mismatch(&stored)).await;
             }
@@ -184,7 +194,7 @@ impl<I: Inbox, H: Handler<I::Tx>> Transactional<I, H> {
                 false => self.one(job, tx, jobs.len() == 1).await?,
             };
             is_stopped |= matches!(came, Came::Not(Fate::Stop(_)));
-            let is_parked = matches!(came, Came::Parked { .. });
+            let is_parked = came.is_parked();
             blocked.note(job, came.is_committed() && !is_parked, is_parked);
             all.push(came);
         }

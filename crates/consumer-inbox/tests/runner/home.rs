@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use crate::fixture::{AGAIN, MARGIN, VISIBILITY, consumed, id, position, retry, send};
 
+/// A second topic of orders, where there is one.
+pub(crate) const OTHER: &str = "other";
+
 /// Where the effects are.
 #[derive(Clone)]
 pub(crate) struct Home {
@@ -215,7 +218,10 @@ impl Home {
     where
         Effect: Handler<I::Tx>,
     {
-        let group = engine.group("billing").topic("orders");
+        let mut group = engine.group("billing").topic("orders");
+        if engine.topic(OTHER).is_ok() {
+            group = group.topic(OTHER);
+        }
         let consumer = Consumer::transactional(group, inbox, Effect)
             .batch(self.batch)
             .visibility(VISIBILITY)

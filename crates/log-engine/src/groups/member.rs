@@ -228,6 +228,14 @@ impl Member {
         inner.state.get(topic, partition).map(Progress::position)
     }
 
+    /// Offsets of a partition that were delivered, to whichever member, and are not acknowledged, lowest first: at most as many as the group keeps one
+    /// by one. Of a partition that changed its owner they are what the old one may have been working on.
+    pub fn open(&self, topic: &str, partition: u32) -> Vec<u64> {
+        let inner = self.context().group.lock();
+        let progress = inner.state.get(topic, partition);
+        progress.map_or_else(Vec::new, |p| p.delivered.keys().copied().collect())
+    }
+
     /// Goes on at another offset of a partition that it has. The partition's epoch rises: receipts
     /// that were given before are refused, and delivery counts begin anew. Durable when this
     /// returns. A seek to the present position changes nothing.
